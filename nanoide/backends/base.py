@@ -1,0 +1,81 @@
+"""What every backend can do. A rung of the ladder, a pool and the router itself all look like this."""
+
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol
+
+from nanoide.core.chat import Chunk, Prompt
+from nanoide.core.policy import Tier, Where
+from nanoide.core.value import Value
+
+
+class Health(Value):
+    """What a backend knows about itself without being asked anything."""
+
+    state: Literal["ready", "starting", "asleep", "down", "off"] = "ready"
+    """asleep: starts when asked. down: the last try failed. off: cannot run on this machine."""
+    reason: str = ""
+    """Why it is not ready, as a phrase; empty when it is."""
+    model: str = ""
+    pid: int | None = None
+    memory_bytes: int = 0
+    running: int = 0
+    """Prompts being answered."""
+    queued: int = 0
+    """Prompts that wait."""
+    tokens_per_s: float = 0.0
+
+
+class Backend(Protocol):
+    """One way to ask."""
+
+    @property
+    def name(self) -> str:
+        """As in config.toml."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """openai, anthropic, llama, reflex or scripted."""
+        ...
+
+    @property
+    def where(self) -> Where:
+        """Where it runs."""
+        ...
+
+    @property
+    def tier(self) -> Tier:
+        """model, or reflex for the deterministic rung."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """Whom a prompt is sent to, for the person to read; empty on this device."""
+        ...
+
+    def objection(self, prompt: Prompt) -> str:
+        """Why this backend cannot answer `prompt`, as a phrase ("completes code only"); empty when it can.
+
+        Does no I/O: the ladder asks every rung for every prompt.
+        """
+        ...
+
+    def stream(self, prompt: Prompt) -> AsyncIterator[Chunk]:
+        """Answer `prompt`: `Text`s, then exactly one `End`.
+
+        Raises BackendError with the outcome for every failure, foreign errors included. Closing the
+        iterator (aclose, or cancelling the task that reads it) stops the work and frees what it held.
+        """
+        ...
+
+    def health(self) -> Health:
+        """How it is, as far as it knows; no I/O."""
+        ...
+
+    async def probe(self) -> Health:
+        """Find out how it is, by the cheapest request there is."""
+        ...
+
+    async def aclose(self) -> None:
+        """End what it started: connections, processes."""
+        ...

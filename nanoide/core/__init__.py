@@ -1,0 +1,1 @@
+"""Pure values and rules. No I/O, no asyncio, no import from any other room enters here."""
