@@ -1,6 +1,7 @@
 """Where everything is: config, data, state, log, socket, and what travels inside the package."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from nanoide.core.errors import HubError, UsageError
@@ -12,7 +13,7 @@ SOCKET_LIMIT = 104
 _PACKAGE = Path(__file__).parent
 
 
-class Paths(Value):
+class Paths(Value, frozen=True):
     """All absolute. Nothing is created before `prepare`."""
 
     config: Path
@@ -45,7 +46,7 @@ class Paths(Value):
                 ) from error
 
 
-def locate(environ: dict[str, str] | os._Environ[str] = os.environ) -> Paths:
+def locate(environ: Mapping[str, str] = os.environ) -> Paths:
     """The places for this user. `NANOIDE_HOME` holds everything when set.
 
     Raises UsageError when there is neither NANOIDE_HOME nor a home folder, HubError when the

@@ -13,11 +13,11 @@ from nanoide.core.policy import Egress, Where
 from nanoide.core.usage import Price, nano_from_usd, price_per_million
 
 
-class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of config.toml: an unknown key is an error."""
 
 
-class Key(_Table):
+class Key(_Table, frozen=True):
     """Where a secret is; never the secret itself. Exactly one is set."""
 
     env: str = ""
@@ -26,7 +26,7 @@ class Key(_Table):
     file: str = ""
 
 
-class PriceTable(_Table):
+class PriceTable(_Table, frozen=True):
     """USD per million tokens, as decimal strings."""
 
     input: str
@@ -35,7 +35,7 @@ class PriceTable(_Table):
     cache_write: str | None = None
 
 
-class Timeout(_Table):
+class Timeout(_Table, frozen=True):
     """The five limits of an attempt, in seconds."""
 
     connect: float = 2.0
@@ -45,7 +45,7 @@ class Timeout(_Table):
     total: float = 120.0
 
 
-class BackendTable(_Table):
+class BackendTable(_Table, frozen=True):
     """One `[[backend]]`."""
 
     name: str
@@ -88,7 +88,7 @@ class BackendTable(_Table):
         )
 
 
-class Route(_Table):
+class Route(_Table, frozen=True):
     """One `[route.NAME]`."""
 
     ladder: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class Route(_Table):
     hedge: bool = False
 
 
-class Limit(_Table):
+class Limit(_Table, frozen=True):
     """Limits in USD, as decimal strings; None means unlimited."""
 
     day_usd: str | None = None
@@ -105,7 +105,7 @@ class Limit(_Table):
     month_usd: str | None = None
 
 
-class Budget(Limit):
+class Budget(Limit, frozen=True):
     """`[budget]`."""
 
     on_breach: Literal["local", "ask", "stop"] = "local"
@@ -113,7 +113,7 @@ class Budget(Limit):
     backend: dict[str, Limit] = {}
 
 
-class HubTable(_Table):
+class HubTable(_Table, frozen=True):
     """`[hub]`: how long things stay without being used."""
 
     stop_after_min: float = 30.0
@@ -124,7 +124,7 @@ class HubTable(_Table):
     """An engine that nobody asks is ended; 0 means never."""
 
 
-class UiTable(_Table):
+class UiTable(_Table, frozen=True):
     """`[ui]`."""
 
     theme: str = "dusk"
@@ -135,7 +135,7 @@ class UiTable(_Table):
     """Action name → key, in place of the default."""
 
 
-class Settings(_Table):
+class Settings(_Table, frozen=True):
     """All of config.toml. `Settings()` is what holds with no file at all."""
 
     backend: tuple[BackendTable, ...] = ()
@@ -285,7 +285,10 @@ def _check_backend(backend: BackendTable, where: str) -> None:
             raise SettingsError(f"{where}: model is missing", hint="name the model that the server knows")
     if backend.kind == "llama" and not backend.model:
         raise SettingsError(f"{where}: model is missing", hint='"nano", or the path of a .gguf file')
-    if backend.key is not None and sum(bool(each) for each in (backend.key.env, backend.key.keyring, backend.key.file)) != 1:
+    if (
+        backend.key is not None
+        and sum(bool(each) for each in (backend.key.env, backend.key.keyring, backend.key.file)) != 1
+    ):
         raise SettingsError(f"{where}: key takes exactly one of env, keyring, file")
     try:
         backend.prices()
@@ -294,4 +297,6 @@ def _check_backend(backend: BackendTable, where: str) -> None:
     for field in Timeout.__struct_fields__:
         seconds: float = getattr(backend.timeout, field)
         if not 0 < seconds <= 86_400:
-            raise SettingsError(f"{where}: timeout.{field} is {seconds}; allowed: more than 0 and at most 86400 seconds")
+            raise SettingsError(
+                f"{where}: timeout.{field} is {seconds}; allowed: more than 0 and at most 86400 seconds"
+            )

@@ -24,21 +24,21 @@ FRAME_LIMIT = 8 * 1024 * 1024
 Reply = TypeVar("Reply")
 
 
-class Request(Value, Generic[Reply]):
+class Request(Value, Generic[Reply], frozen=True):
     """A question to the hub. Subclasses name their METHOD and the type of their REPLY."""
 
     METHOD: ClassVar[str]
     REPLY: ClassVar[object]
 
 
-class Done(Value):
+class Done(Value, frozen=True):
     """The reply to a request that has nothing to say but that it was carried out."""
 
 
 # Greeting and watching
 
 
-class Initialized(Value):
+class Initialized(Value, frozen=True):
     """Who answers."""
 
     protocol: int
@@ -47,7 +47,7 @@ class Initialized(Value):
     home: str
 
 
-class Initialize(Request[Initialized]):
+class Initialize(Request[Initialized], frozen=True):
     """The first request of every connection. A protocol that does not match is an error."""
 
     METHOD = "initialize"
@@ -59,7 +59,7 @@ class Initialize(Request[Initialized]):
     version: str = ""
 
 
-class HubStatus(Value):
+class HubStatus(Value, frozen=True):
     """What the status bar shows, of the whole hub."""
 
     pid: int = 0
@@ -84,7 +84,7 @@ class HubStatus(Value):
     budget_day_nano: int | None = None
 
 
-class Attached(Value):
+class Attached(Value, frozen=True):
     """Every session as an outline, as of sequence number `seq`."""
 
     seq: int
@@ -92,21 +92,21 @@ class Attached(Value):
     status: HubStatus
 
 
-class Attach(Request[Attached]):
+class Attach(Request[Attached], frozen=True):
     """From now on send Facts (and state-changing Deltas) of all sessions, from `seq` + 1 on."""
 
     METHOD = "attach"
     REPLY = Attached
 
 
-class Watching(Value):
+class Watching(Value, frozen=True):
     """Whole sessions, as of sequence number `seq`, partial answers included."""
 
     seq: int
     sessions: tuple[Session, ...]
 
 
-class Watch(Request[Watching]):
+class Watch(Request[Watching], frozen=True):
     """Send `TextArrived` for exactly these sessions from now on. Replaces what was watched before.
 
     The reply holds snapshots of those named in `sessions`, with at most the last `turns` turns each.
@@ -119,7 +119,7 @@ class Watch(Request[Watching]):
     turns: int = 50
 
 
-class Published(Value):
+class Published(Value, frozen=True):
     """The parameters of the notification `event`."""
 
     seq: int
@@ -127,7 +127,7 @@ class Published(Value):
     event: SessionEvent
 
 
-class StatusChanged(Value):
+class StatusChanged(Value, frozen=True):
     """The parameters of the notification `status`, sent to attached clients when it changed."""
 
     status: HubStatus
@@ -136,7 +136,7 @@ class StatusChanged(Value):
 # Sessions
 
 
-class OpenSession(Request[Session]):
+class OpenSession(Request[Session], frozen=True):
     """Open a nanochat bound to one skill."""
 
     METHOD = "session.open"
@@ -149,7 +149,7 @@ class OpenSession(Request[Session]):
     ambient: bool = False
 
 
-class FindSession(Request[Session]):
+class FindSession(Request[Session], frozen=True):
     """The whole session that `name` stands for: its number, name or id (or an unambiguous beginning of it)."""
 
     METHOD = "session.find"
@@ -159,7 +159,7 @@ class FindSession(Request[Session]):
     turns: int = 50
 
 
-class RenameSession(Request[Done]):
+class RenameSession(Request[Done], frozen=True):
     """Give the session another name."""
 
     METHOD = "session.rename"
@@ -169,7 +169,7 @@ class RenameSession(Request[Done]):
     name: str
 
 
-class HideSession(Request[Done]):
+class HideSession(Request[Done], frozen=True):
     """Hide the session's pane, or show it again."""
 
     METHOD = "session.hide"
@@ -179,7 +179,7 @@ class HideSession(Request[Done]):
     hidden: bool = True
 
 
-class PinSession(Request[Done]):
+class PinSession(Request[Done], frozen=True):
     """Exempt the session from parking, or stop exempting it."""
 
     METHOD = "session.pin"
@@ -189,7 +189,7 @@ class PinSession(Request[Done]):
     pinned: bool = True
 
 
-class ParkSession(Request[Done]):
+class ParkSession(Request[Done], frozen=True):
     """Free what the session holds in memory."""
 
     METHOD = "session.park"
@@ -198,7 +198,7 @@ class ParkSession(Request[Done]):
     session: SessionId
 
 
-class WakeSession(Request[Done]):
+class WakeSession(Request[Done], frozen=True):
     """Bring a parked session back."""
 
     METHOD = "session.wake"
@@ -207,7 +207,7 @@ class WakeSession(Request[Done]):
     session: SessionId
 
 
-class SeeSession(Request[Done]):
+class SeeSession(Request[Done], frozen=True):
     """The person has seen the session's last answer."""
 
     METHOD = "session.see"
@@ -216,7 +216,7 @@ class SeeSession(Request[Done]):
     session: SessionId
 
 
-class RemoveSession(Request[Done]):
+class RemoveSession(Request[Done], frozen=True):
     """Delete the session and its turns. Ledger rows stay. An active turn is cancelled first."""
 
     METHOD = "session.remove"
@@ -225,7 +225,7 @@ class RemoveSession(Request[Done]):
     session: SessionId
 
 
-class SaveDraft(Request[Done]):
+class SaveDraft(Request[Done], frozen=True):
     """Keep what stands in the composer."""
 
     METHOD = "session.draft"
@@ -238,7 +238,7 @@ class SaveDraft(Request[Done]):
 # Turns
 
 
-class Input(Value):
+class Input(Value, frozen=True):
     """Something given with a question."""
 
     kind: Literal["file", "stdin", "selection"]
@@ -248,14 +248,14 @@ class Input(Value):
     """None for a file that the hub is to read itself."""
 
 
-class Asked(Value):
+class Asked(Value, frozen=True):
     """The turn is stored and queued."""
 
     session: Session
     turn: TurnId
 
 
-class Ask(Request[Asked]):
+class Ask(Request[Asked], frozen=True):
     """One turn. With `session` None a session is opened for it.
 
     `watch` subscribes this connection to the session before the turn begins, so that nothing is missed.
@@ -286,7 +286,7 @@ class Ask(Request[Asked]):
     ambient: bool = False
 
 
-class CancelTurn(Request[Done]):
+class CancelTurn(Request[Done], frozen=True):
     """Stop the session's turn; without one nothing happens."""
 
     METHOD = "cancel"
@@ -295,7 +295,7 @@ class CancelTurn(Request[Done]):
     session: SessionId
 
 
-class GiveConsent(Request[Done]):
+class GiveConsent(Request[Done], frozen=True):
     """Answer the session's open question."""
 
     METHOD = "consent"
@@ -305,7 +305,7 @@ class GiveConsent(Request[Done]):
     choice: ConsentChoice
 
 
-class Completed(Value):
+class Completed(Value, frozen=True):
     """An inline completion: `text` replaces nothing and goes in at the position asked for."""
 
     text: str
@@ -321,7 +321,7 @@ class Completed(Value):
     total_ms: int = 0
 
 
-class Complete(Request[Completed]):
+class Complete(Request[Completed], frozen=True):
     """One inline completion, without a session. A later one of the same `client` key supersedes it."""
 
     METHOD = "complete"
@@ -341,7 +341,7 @@ class Complete(Request[Completed]):
 # What there is
 
 
-class SkillLine(Value):
+class SkillLine(Value, frozen=True):
     """A skill in a list."""
 
     name: str
@@ -357,7 +357,7 @@ class SkillLine(Value):
     """Why it does not load; empty when it does."""
 
 
-class SkillText(Value):
+class SkillText(Value, frozen=True):
     """A skill, whole."""
 
     line: SkillLine
@@ -366,7 +366,7 @@ class SkillText(Value):
     """nanoide.toml with its defaults filled in."""
 
 
-class ListSkills(Request[tuple[SkillLine, ...]]):
+class ListSkills(Request[tuple[SkillLine, ...]], frozen=True):
     """All skills that can be seen from `folder`."""
 
     METHOD = "skills.list"
@@ -375,7 +375,7 @@ class ListSkills(Request[tuple[SkillLine, ...]]):
     folder: str = ""
 
 
-class ShowSkill(Request[SkillText]):
+class ShowSkill(Request[SkillText], frozen=True):
     """One skill, whole."""
 
     METHOD = "skills.show"
@@ -385,7 +385,7 @@ class ShowSkill(Request[SkillText]):
     folder: str = ""
 
 
-class Trust(Request[Done]):
+class Trust(Request[Done], frozen=True):
     """Use the skills that `folder`'s repository brings with it, from now on and as they are now."""
 
     METHOD = "trust"
@@ -394,7 +394,7 @@ class Trust(Request[Done]):
     folder: str
 
 
-class BackendLine(Value):
+class BackendLine(Value, frozen=True):
     """One rung's health."""
 
     name: str
@@ -414,7 +414,7 @@ class BackendLine(Value):
     tokens_per_s: float = 0.0
 
 
-class ListBackends(Request[tuple[BackendLine, ...]]):
+class ListBackends(Request[tuple[BackendLine, ...]], frozen=True):
     """Health of every rung. With `probe` each is asked now."""
 
     METHOD = "backends"
@@ -426,7 +426,7 @@ class ListBackends(Request[tuple[BackendLine, ...]]):
 UsageKey = Literal["day", "block", "model", "backend", "skill", "session", "project"]
 
 
-class UsageRow(Value):
+class UsageRow(Value, frozen=True):
     """Sums over one group of the ledger."""
 
     key: str
@@ -444,7 +444,7 @@ class UsageRow(Value):
     ttft_p50_ms: int | None = None
 
 
-class LedgerRow(Value):
+class LedgerRow(Value, frozen=True):
     """One attempt as it stands in the ledger."""
 
     at: str
@@ -459,7 +459,7 @@ class LedgerRow(Value):
     attempt: Attempt
 
 
-class UsageReport(Value):
+class UsageReport(Value, frozen=True):
     """Groups and the rows behind the last few."""
 
     by: UsageKey
@@ -469,7 +469,7 @@ class UsageReport(Value):
     recent: tuple[LedgerRow, ...] = ()
 
 
-class ReadUsage(Request[UsageReport]):
+class ReadUsage(Request[UsageReport], frozen=True):
     """Group the ledger. Days are those of the time zone `tz_minutes` east of UTC."""
 
     METHOD = "usage"
@@ -483,7 +483,7 @@ class ReadUsage(Request[UsageReport]):
     tz_minutes: int = 0
 
 
-class EgressLine(Value):
+class EgressLine(Value, frozen=True):
     """Something that left this machine."""
 
     at: str
@@ -497,7 +497,7 @@ class EgressLine(Value):
     """What was redacted, a phrase each."""
 
 
-class ReadEgress(Request[tuple[EgressLine, ...]]):
+class ReadEgress(Request[tuple[EgressLine, ...]], frozen=True):
     """What left this machine, latest first."""
 
     METHOD = "egress"
@@ -506,7 +506,7 @@ class ReadEgress(Request[tuple[EgressLine, ...]]):
     limit: int = 200
 
 
-class Check(Value):
+class Check(Value, frozen=True):
     """One line of the doctor."""
 
     name: str
@@ -516,21 +516,21 @@ class Check(Value):
     """The one command that mends it; empty when all is well or nothing does."""
 
 
-class Examine(Request[tuple[Check, ...]]):
+class Examine(Request[tuple[Check, ...]], frozen=True):
     """What the hub can say about its own health."""
 
     METHOD = "doctor"
     REPLY = tuple[Check, ...]
 
 
-class ReadStatus(Request[HubStatus]):
+class ReadStatus(Request[HubStatus], frozen=True):
     """The hub in one line."""
 
     METHOD = "status"
     REPLY = HubStatus
 
 
-class StopHub(Request[Done]):
+class StopHub(Request[Done], frozen=True):
     """Finish writing and leave. Active turns are stored as interrupted."""
 
     METHOD = "hub.stop"
@@ -574,7 +574,7 @@ REQUESTS: dict[str, type[Request[object]]] = {
 # Frames
 
 
-class Frame(Value):
+class Frame(Value, frozen=True):
     """A line from either side: a request, a reply, an error or a notification, by which fields are set."""
 
     jsonrpc: Literal["2.0"] = "2.0"
@@ -585,7 +585,7 @@ class Frame(Value):
     error: "Fault | None" = None
 
 
-class Fault(Value):
+class Fault(Value, frozen=True):
     """A JSON-RPC error. `data` carries a NanoideError's class name and hint."""
 
     code: int
@@ -593,7 +593,7 @@ class Fault(Value):
     data: "FaultData | None" = None
 
 
-class FaultData(Value):
+class FaultData(Value, frozen=True):
     """What the other side needs to raise the same error."""
 
     name: str

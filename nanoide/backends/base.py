@@ -8,7 +8,7 @@ from nanoide.core.policy import Tier, Where
 from nanoide.core.value import Value
 
 
-class Health(Value):
+class Health(Value, frozen=True):
     """What a backend knows about itself without being asked anything."""
 
     state: Literal["ready", "starting", "asleep", "down", "off"] = "ready"

@@ -22,14 +22,14 @@ PRIORITIES: tuple[Priority, ...] = ("completion", "focused", "visible", "backgro
 """Highest first."""
 
 
-class Message(Value):
+class Message(Value, frozen=True):
     """One message of a conversation; the system instruction is `Prompt.system`."""
 
     role: Role
     text: str
 
 
-class Fill(Value):
+class Fill(Value, frozen=True):
     """Fill in the middle: what should stand between `prefix` and `suffix`?"""
 
     prefix: str
@@ -43,7 +43,7 @@ class Fill(Value):
 SourceKind = Literal["selection", "file", "diff", "query", "stdin", "diagnostic"]
 
 
-class Source(Value):
+class Source(Value, frozen=True):
     """One piece of gathered context: untrusted data, never an instruction."""
 
     kind: SourceKind
@@ -60,7 +60,7 @@ class Source(Value):
     """Rank of a query's passage, higher is better; 0 when not ranked."""
 
 
-class Document(Value):
+class Document(Value, frozen=True):
     """An open text and the place in it that a completion is wanted for."""
 
     path: str
@@ -72,7 +72,7 @@ class Document(Value):
     language: str = ""
 
 
-class Context(Value):
+class Context(Value, frozen=True):
     """All that was gathered for one turn. A skill's reflex gets this and nothing else."""
 
     text: str = ""
@@ -83,7 +83,7 @@ class Context(Value):
     document: Document | None = None
 
 
-class Reflex(Value):
+class Reflex(Value, frozen=True):
     """The deterministic rung of a skill: a script and what it is given."""
 
     script: str
@@ -91,7 +91,7 @@ class Reflex(Value):
     context: Context
 
 
-class Prompt(Value):
+class Prompt(Value, frozen=True):
     """One question to one backend. Either `messages` or `fill` is set, or both where either would do."""
 
     skill: str = ""
@@ -119,13 +119,13 @@ Finish = Literal["stop", "length", "content_filter"]
 """stop: a natural end or a stop text. length: `max_output` was reached."""
 
 
-class Text(Value, tag="text"):
+class Text(Value, frozen=True, tag="text"):
     """The next piece of the answer; never empty, never half a character."""
 
     text: str
 
 
-class End(Value, tag="end"):
+class End(Value, frozen=True, tag="end"):
     """The answer is complete. A stream that ends without it was cut."""
 
     finish: Finish = "stop"
@@ -134,14 +134,14 @@ class End(Value, tag="end"):
     """As the backend names it."""
 
 
-class Passed(Value):
+class Passed(Value, frozen=True):
     """A rung that was not tried, and why, as a phrase: "nano: completes code only"."""
 
     backend: str
     reason: str
 
 
-class Rung(Value, tag="rung"):
+class Rung(Value, frozen=True, tag="rung"):
     """From the router: an attempt on this rung begins."""
 
     backend: str
@@ -153,7 +153,7 @@ class Rung(Value, tag="rung"):
     """Rungs passed over since the attempt before."""
 
 
-class Attempt(Value):
+class Attempt(Value, frozen=True):
     """One try on one rung, ended. Each is one row of the ledger."""
 
     backend: str

@@ -16,7 +16,7 @@ SessionId = NewType("SessionId", str)
 TurnId = NewType("TurnId", str)
 
 
-class Event(Value):
+class Event(Value, frozen=True):
     """What all events share."""
 
     session: SessionId
@@ -27,7 +27,7 @@ class Event(Value):
 # Facts
 
 
-class SessionOpened(Event, tag="session-opened"):
+class SessionOpened(Event, frozen=True, tag="session-opened"):
     """A session exists from here on."""
 
     number: int
@@ -44,47 +44,47 @@ class SessionOpened(Event, tag="session-opened"):
     """Opened by a command and not by a person who looks: not counted as needing anyone."""
 
 
-class SessionRenamed(Event, tag="session-renamed"):
+class SessionRenamed(Event, frozen=True, tag="session-renamed"):
     """The session goes by `name` now."""
 
     name: str
 
 
-class SessionHidden(Event, tag="session-hidden"):
+class SessionHidden(Event, frozen=True, tag="session-hidden"):
     """The session's pane was hidden, or shown again."""
 
     hidden: bool
 
 
-class SessionPinned(Event, tag="session-pinned"):
+class SessionPinned(Event, frozen=True, tag="session-pinned"):
     """The session was exempted from parking, or no longer is."""
 
     pinned: bool
 
 
-class SessionParked(Event, tag="session-parked"):
+class SessionParked(Event, frozen=True, tag="session-parked"):
     """Nothing of the session is in memory any more but its line."""
 
 
-class SessionWoken(Event, tag="session-woken"):
+class SessionWoken(Event, frozen=True, tag="session-woken"):
     """A parked session is at hand again."""
 
 
-class SessionSeen(Event, tag="session-seen"):
+class SessionSeen(Event, frozen=True, tag="session-seen"):
     """The person has seen what there was to see: done and failed become idle."""
 
 
-class SessionRemoved(Event, tag="session-removed"):
+class SessionRemoved(Event, frozen=True, tag="session-removed"):
     """The session is gone; its ledger rows stay."""
 
 
-class DraftSaved(Event, tag="draft-saved"):
+class DraftSaved(Event, frozen=True, tag="draft-saved"):
     """What stands in the session's composer, not sent yet."""
 
     text: str
 
 
-class TurnAsked(Event, tag="turn-asked"):
+class TurnAsked(Event, frozen=True, tag="turn-asked"):
     """A person or a program asked; acknowledged from here on."""
 
     turn: TurnId
@@ -93,14 +93,14 @@ class TurnAsked(Event, tag="turn-asked"):
     """Labels of what was given with it: files, standard input, a selection."""
 
 
-class AttemptEnded(Event, tag="attempt-ended"):
+class AttemptEnded(Event, frozen=True, tag="attempt-ended"):
     """One rung was tried for the turn; also a row of the ledger."""
 
     turn: TurnId
     attempt: Attempt
 
 
-class ConsentAsked(Event, tag="consent-asked"):
+class ConsentAsked(Event, frozen=True, tag="consent-asked"):
     """The turn waits for the person: something would leave this machine."""
 
     turn: TurnId
@@ -119,14 +119,14 @@ class ConsentAsked(Event, tag="consent-asked"):
 ConsentChoice = Literal["once", "session", "always", "stay"]
 
 
-class ConsentGiven(Event, tag="consent-given"):
+class ConsentGiven(Event, frozen=True, tag="consent-given"):
     """The person answered. "stay" keeps everything here: the ladder goes on below."""
 
     turn: TurnId
     choice: ConsentChoice
 
 
-class TurnFinished(Event, tag="turn-finished"):
+class TurnFinished(Event, frozen=True, tag="turn-finished"):
     """The answer is whole."""
 
     turn: TurnId
@@ -144,7 +144,7 @@ class TurnFinished(Event, tag="turn-finished"):
     """Labels of the context used."""
 
 
-class TurnFailed(Event, tag="turn-failed"):
+class TurnFailed(Event, frozen=True, tag="turn-failed"):
     """The turn ended without a whole answer. What had arrived is kept."""
 
     turn: TurnId
@@ -156,7 +156,7 @@ class TurnFailed(Event, tag="turn-failed"):
     total_ms: int = 0
 
 
-class TurnCancelled(Event, tag="turn-cancelled"):
+class TurnCancelled(Event, frozen=True, tag="turn-cancelled"):
     """The person stopped the turn. What had arrived is kept."""
 
     turn: TurnId
@@ -167,7 +167,7 @@ class TurnCancelled(Event, tag="turn-cancelled"):
 # Deltas
 
 
-class TurnStarted(Event, tag="turn-started"):
+class TurnStarted(Event, frozen=True, tag="turn-started"):
     """A rung is being asked; comes again at each failover."""
 
     turn: TurnId
@@ -177,7 +177,7 @@ class TurnStarted(Event, tag="turn-started"):
     reason: str = ""
 
 
-class TextArrived(Event, tag="text-arrived"):
+class TextArrived(Event, frozen=True, tag="text-arrived"):
     """More of the answer."""
 
     turn: TurnId

@@ -18,8 +18,8 @@ def narrowest(*policies: Egress | None) -> Egress:
 
     A skill or a flag may narrow the route's policy; none can widen it.
     """
-    said = [policy for policy in policies if policy is not None]
-    return min(said, key=_WIDTH.__getitem__) if said else "ask"
+    said: list[Egress] = [policy for policy in policies if policy is not None]
+    return min(said, key=lambda policy: _WIDTH[policy]) if said else "ask"
 
 
 Decision = Literal["allow", "ask", "refuse"]

@@ -49,7 +49,7 @@ NEEDY: tuple[State, ...] = ("asking", "failed", "done")
 TurnState = Literal["queued", "working", "streaming", "asking", "done", "failed", "cancelled"]
 
 
-class Turn(Value):
+class Turn(Value, frozen=True):
     """One question and its answer."""
 
     id: TurnId
@@ -81,7 +81,7 @@ class Turn(Value):
     """The open question; None when there is none."""
 
 
-class Session(Value):
+class Session(Value, frozen=True):
     """One nanochat. In lists `turns` is empty and `turn_count` says how many there are."""
 
     id: SessionId
@@ -147,7 +147,7 @@ def outline(session: Session) -> Session:
     return replace(session, turns=()) if session.turns else session
 
 
-def apply(session: Session, event: SessionEvent) -> Session:  # noqa: C901 - one arm per event, told in order
+def apply(session: Session, event: SessionEvent) -> Session:
     """The session after `event`. An event of a turn that is not in `session.turns` changes the outline only."""
     match event:
         case SessionOpened():

@@ -11,7 +11,7 @@ NANO = 1_000_000_000
 """Nano-dollars in a dollar."""
 
 
-class Usage(Value):
+class Usage(Value, frozen=True):
     """Tokens of one attempt. `input` counts all input tokens, those read from a cache included."""
 
     input: int = 0
@@ -34,7 +34,7 @@ class Usage(Value):
         )
 
 
-class Price(Value):
+class Price(Value, frozen=True):
     """What one token costs, in integer pico-dollars."""
 
     input: int = 0

@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
+class Value(msgspec.Struct, frozen=True):
     """A frozen record. Change means `msgspec.structs.replace`.
 
     Unknown fields are ignored when decoding, so that an older client can read a newer hub's
