@@ -1,0 +1,108 @@
+"""A text and a place in it: where a `Document`'s position falls. Pure counting, nothing else."""
+
+import re
+from typing import Literal
+
+from nanoide.core.chat import Document
+
+_BREAK = re.compile(r"\r\n|\n|\r")
+"""The line ends that LSP knows. `str.splitlines` knows more and would count differently."""
+
+LANGUAGES: dict[str, str] = {
+    "bash": "shellscript",
+    "c": "c",
+    "cc": "cpp",
+    "cpp": "cpp",
+    "cs": "csharp",
+    "css": "css",
+    "go": "go",
+    "h": "c",
+    "hpp": "cpp",
+    "html": "html",
+    "java": "java",
+    "js": "javascript",
+    "json": "json",
+    "jsx": "javascriptreact",
+    "kt": "kotlin",
+    "lua": "lua",
+    "md": "markdown",
+    "php": "php",
+    "py": "python",
+    "pyi": "python",
+    "rb": "ruby",
+    "rs": "rust",
+    "rst": "restructuredtext",
+    "sh": "shellscript",
+    "sql": "sql",
+    "swift": "swift",
+    "tcss": "css",
+    "toml": "toml",
+    "ts": "typescript",
+    "tsx": "typescriptreact",
+    "yaml": "yaml",
+    "yml": "yaml",
+}
+"""LSP language ids by file ending."""
+
+
+def language_of(path: str) -> str:
+    """The LSP language id that the ending of `path` stands for; empty when it is not known."""
+    name = path.replace("\\", "/").rsplit("/", 1)[-1]
+    if name in {"Makefile", "Dockerfile"}:
+        return name.lower()
+    return LANGUAGES.get(name.rsplit(".", 1)[-1].lower(), "") if "." in name else ""
+
+
+def offset(document: Document) -> int:
+    """Where the position falls in `document.text`, in characters.
+
+    A line past the end means the end of the text, a character past the end of its line that end; a
+    position in the middle of an astral character (two UTF-16 units) falls before it.
+    """
+    text = document.text
+    start = 0
+    if document.line > 0:
+        for number, found in enumerate(_BREAK.finditer(text), 1):
+            if number == document.line:
+                start = found.end()
+                break
+        else:
+            return len(text)
+    found = _BREAK.search(text, start)
+    end = found.start() if found else len(text)
+    line = text[start:end]
+    if line.isascii():
+        return start + min(max(document.character, 0), len(line))
+    units = 0
+    for index, char in enumerate(line):
+        units += 2 if ord(char) > 0xFFFF else 1
+        if units > document.character:
+            return start + index
+    return end
+
+
+def split(document: Document) -> tuple[str, str]:
+    """What stands before the position and what stands behind it."""
+    at = offset(document)
+    return document.text[:at], document.text[at:]
+
+
+def at_end(path: str, text: str, *, language: str = "") -> Document:
+    """A document whose position is the end of `text`."""
+    breaks = list(_BREAK.finditer(text))
+    last = text[breaks[-1].end() :] if breaks else text
+    return Document(
+        path=path,
+        text=text,
+        line=len(breaks),
+        character=len(last) + sum(ord(char) > 0xFFFF for char in last),
+        language=language or language_of(path),
+    )
+
+
+def line_end(text: str) -> Literal["\n", "\r\n", "\r"]:
+    """The line end that `text` uses; a newline when it has none."""
+    found = _BREAK.search(text)
+    if found is None or found.group() == "\n":
+        return "\n"
+    return "\r\n" if found.group() == "\r\n" else "\r"
