@@ -1,6 +1,11 @@
 """The front door: choose a door; everything heavy is imported behind the door."""
 
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nanoide.paths import Paths
+    from nanoide.settings import Settings
 
 
 def main() -> None:
@@ -10,9 +15,28 @@ def main() -> None:
 
         sys.stdout.write(f"nanoide {__version__}\n")
         return
+    from nanoide.cli.door import Doors
     from nanoide.cli.main import run
 
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], Doors(tui=_tui, lsp=_lsp, hub=_hub)))
+
+
+def _tui(paths: "Paths", settings: "Settings", folder: str) -> int:
+    from nanoide.tui.app import run
+
+    return run(paths, settings, folder=folder) or 0
+
+
+def _lsp(paths: "Paths") -> int:
+    from nanoide.lsp.server import run
+
+    return run(paths)
+
+
+def _hub(paths: "Paths") -> int:
+    from nanoide.hub.lifetime import run
+
+    return run(paths)
 
 
 if __name__ == "__main__":
