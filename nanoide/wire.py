@@ -59,12 +59,15 @@ class Initialize(Request[Initialized], frozen=True):
     version: str = ""
 
 
+Mode = Literal["full", "degraded", "local only", "reflex only"]
+
+
 class HubStatus(Value, frozen=True):
     """What the status bar shows, of the whole hub."""
 
     pid: int = 0
     uptime_s: float = 0.0
-    mode: Literal["full", "degraded", "local only", "reflex only"] = "full"
+    mode: Mode = "full"
     mode_reason: str = ""
     tokens_per_min: int = 0
     today_nano: int = 0

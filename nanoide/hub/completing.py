@@ -1,0 +1,174 @@
+"""Inline completion without a session: the same ladder, the same ledger, an answer at once or none.
+
+A later request with the same key takes the place of the one before, which is answered empty.
+"""
+
+import asyncio
+import secrets
+from contextlib import aclosing
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, assert_never
+
+from nanoide import wire
+from nanoide.completion import request as completion
+from nanoide.completion.cache import Cache
+from nanoide.completion.shape import shape
+from nanoide.core.chat import Attempt, End, Prompt, Rung, Text
+from nanoide.core.errors import InputError
+from nanoide.core.policy import Tier, Where, narrowest
+from nanoide.core.usage import Usage
+from nanoide.hub.journal import now
+from nanoide.hub.turn import resolve_route, total_cost
+
+if TYPE_CHECKING:
+    from nanoide.hub.workshop import Workshop
+
+SKILL = "inline-completion"
+
+DEADLINE = 0.6
+"""Seconds after which a completion while typing is answered with what there is."""
+
+
+class _Answer:
+    """What has come of one request so far."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.backend = ""
+        self.where: Where = "device"
+        self.tier: Tier = "model"
+        self.attempts: list[Attempt] = []
+        self.passed: list[wire.Passed] = []
+        self.first: float | None = None
+
+    def completed(self, text: str, began: float) -> wire.Completed:
+        return wire.Completed(
+            text=text,
+            backend=self.backend,
+            where=self.where,
+            tier=self.tier,
+            attempts=tuple(self.attempts),
+            passed=tuple(self.passed),
+            usage=sum((each.usage for each in self.attempts), Usage()),
+            cost_nano=total_cost(self.attempts),
+            ttft_ms=None if self.first is None else round((self.first - began) * 1000),
+            total_ms=round((monotonic() - began) * 1000),
+        )
+
+
+class Completions:
+    """The requests under way, by the key that a later one supersedes."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, asyncio.Task[wire.Completed]] = {}
+        self._cache = Cache()
+
+    @property
+    def active(self) -> int:
+        """How many are under way."""
+        return len(self._latest)
+
+    async def complete(self, workshop: "Workshop", ask: wire.Complete) -> wire.Completed:
+        """Answer `ask`; empty when it was superseded. Raises InputError for a position outside the text."""
+        began = monotonic()
+        cached = None if ask.backend else self._cache.get(ask.document)
+        if cached is not None:
+            return wire.Completed(text=cached, backend="cache", total_ms=round((monotonic() - began) * 1000))
+        key = ask.supersedes or secrets.token_hex(4)
+        before = self._latest.get(key)
+        if before is not None:
+            before.cancel()
+        task = asyncio.create_task(self._answer(workshop, ask, began), name=f"completion {key}")
+        self._latest[key] = task
+        try:
+            done, _ = await asyncio.wait({task})
+            return wire.Completed(text="") if task.cancelled() else done.pop().result()
+        finally:
+            task.cancel()
+            if self._latest.get(key) is task:
+                del self._latest[key]
+
+    async def _answer(self, workshop: "Workshop", ask: wire.Complete, began: float) -> wire.Completed:
+        folder = ask.folder or str(Path(ask.document.path).parent)
+        skill = workshop.library.find(SKILL, folder)
+        route, policy = resolve_route(workshop.rungs.settings, "", skill)
+        prompt = completion.build(
+            ask.document,
+            neighbours=(),
+            reflex=skill.reflex,
+            max_output=min(ask.max_output, skill.max_output),
+            egress=narrowest(policy, skill.egress, ask.egress),
+        )
+        answer = _Answer()
+        try:
+            async with asyncio.timeout(DEADLINE if ask.automatic else None):
+                await self._run(workshop, ask, prompt, route, folder, answer)
+        except TimeoutError:
+            pass  # the best so far is what there is
+        text = shape(answer.text, ask.document)
+        if not text and answer.tier == "model" and not ask.backend and prompt.reflex is not None:
+            await self._run(workshop, ask, prompt, route, folder, answer, backend="reflex")
+            text = shape(answer.text, ask.document)
+        if text:
+            self._cache.put(ask.document, text)
+        return answer.completed(text, began)
+
+    async def _run(
+        self,
+        workshop: "Workshop",
+        ask: wire.Complete,
+        prompt: Prompt,
+        route: str,
+        folder: str,
+        answer: _Answer,
+        backend: str = "",
+    ) -> None:
+        turn = secrets.token_hex(6)
+
+        def record(attempt: Attempt) -> None:
+            answer.attempts.append(attempt)
+            row = wire.LedgerRow(
+                at=now().isoformat(),
+                turn=turn,
+                number=len(answer.attempts),
+                session="",
+                skill=SKILL,
+                project=folder,
+                branch="",
+                attempt=attempt,
+            )
+            workshop.journal.submit(rows=(row,))
+
+        stream = workshop.rungs.router.stream(
+            prompt, route=route, backend=backend or ask.backend, record=record, consent=None
+        )
+        async with aclosing(stream) as chunks:
+            async for chunk in chunks:
+                match chunk:
+                    case Rung():
+                        answer.text = ""
+                        answer.backend, answer.where, answer.tier = chunk.backend, chunk.where, chunk.tier
+                        answer.passed.extend(chunk.passed)
+                    case Text():
+                        answer.first = answer.first or monotonic()
+                        answer.text += chunk.text
+                    case End():
+                        return
+                    case _:
+                        assert_never(chunk)
+
+
+def check_position(document: wire.Document) -> None:
+    """Raise InputError when the position lies outside the document's text."""
+    lines = document.text.split("\n")
+    if not 0 <= document.line < len(lines):
+        raise InputError(
+            f"{document.path}: there is no line {document.line}", hint=f"lines are 0 to {len(lines) - 1}, from zero"
+        )
+    width = len(lines[document.line].removesuffix("\r").encode("utf-16-le")) // 2
+    if not 0 <= document.character <= width:
+        raise InputError(
+            f"{document.path}: line {document.line} has no character {document.character}",
+            hint=f"characters are 0 to {width}, in UTF-16 code units from zero",
+        )

@@ -1,0 +1,38 @@
+"""The hub in one line, for status bars and scripts."""
+
+import os
+from datetime import datetime
+from typing import cast
+
+from nanoide import wire
+from nanoide.core.usage import nano_from_usd
+from nanoide.hub.journal import now
+from nanoide.hub.workshop import Workshop
+
+
+async def read(workshop: Workshop) -> wire.HubStatus:
+    """What holds now. Processor time is counted since the last reading."""
+    tz_minutes = round((datetime.now().astimezone().utcoffset() or datetime.resolution * 0).total_seconds() / 60)
+    nano, unpriced, per_minute = await workshop.ledger.today(tz_minutes)
+    mode, reason = workshop.rungs.router.mode()
+    lines = workshop.rungs.router.lines()
+    cpu, memory = workshop.meter.read([line.pid for line in lines if line.pid is not None])
+    sessions = workshop.journal.sessions.values()
+    day = workshop.rungs.settings.budget.day_usd
+    return wire.HubStatus(
+        pid=os.getpid(),
+        uptime_s=(now() - workshop.started).total_seconds(),
+        mode=cast("wire.Mode", mode),
+        mode_reason=reason,
+        tokens_per_min=per_minute,
+        today_nano=nano,
+        today_unpriced=unpriced,
+        cpu_percent=cpu,
+        memory_bytes=memory,
+        sessions=len(sessions),
+        active=sum(each.active for each in sessions),
+        needy=sum(each.unread for each in sessions),
+        parked=sum(each.state == "parked" for each in sessions),
+        clients=len(workshop.clients),
+        budget_day_nano=None if day is None else nano_from_usd(day),
+    )

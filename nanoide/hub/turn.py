@@ -1,0 +1,350 @@
+"""One turn, told top to bottom: gather, build, ask the ladder, stream, keep what came of it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from time import monotonic
+from typing import TYPE_CHECKING, assert_never
+
+from nanoide import wire
+from nanoide.core.chat import Attempt, End, Prompt, RoutedChunk, Rung, Text
+from nanoide.core.errors import Interrupted, NanoideError, UnknownName, UsageError
+from nanoide.core.events import (
+    AttemptEnded,
+    ConsentAsked,
+    ConsentChoice,
+    ConsentGiven,
+    SessionId,
+    TextArrived,
+    TurnCancelled,
+    TurnFailed,
+    TurnFinished,
+    TurnId,
+    TurnStarted,
+)
+from nanoide.core.policy import Egress, narrowest
+from nanoide.core.session import Session
+from nanoide.core.usage import Usage
+from nanoide.hub.journal import Journal, now
+from nanoide.routing.egress import Departure
+from nanoide.settings import Settings
+from nanoide.skills.context import Given, gather
+from nanoide.skills.prompt import build
+from nanoide.skills.skill import Skill
+
+if TYPE_CHECKING:
+    from nanoide.hub.workshop import Workshop
+
+log = logging.getLogger(__name__)
+
+FLUSH_EVERY = 0.016
+"""Seconds between two TextArrived of one turn; the first goes out at once."""
+
+CONTEXT_BUDGET = 6_000
+"""Tokens of gathered context for a turn."""
+
+
+class Pen:
+    """Writes an answer as it arrives: keeps the whole, tells it in few pieces."""
+
+    def __init__(self, journal: Journal, session: SessionId, turn: TurnId) -> None:
+        self.text = ""
+        self.first_at: float | None = None
+        """Monotonic time of the first text; None before it."""
+        self._journal = journal
+        self._session = session
+        self._turn = turn
+        self._told = 0
+        self._last = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def write(self, text: str) -> None:
+        """Add `text` to the answer."""
+        self.text += text
+        time = monotonic()
+        if self.first_at is None:
+            self.first_at = time
+        if self._timer is not None:
+            return
+        if time - self._last >= FLUSH_EVERY:
+            self.flush()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_EVERY, self.flush)
+
+    def flush(self) -> None:
+        """Tell what was not told yet."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if len(self.text) > self._told:
+            piece = self.text[self._told :]
+            self._journal.tell(
+                TextArrived(session=self._session, at=now(), turn=self._turn, offset=self._told, text=piece)
+            )
+            self._told = len(self.text)
+            self._last = monotonic()
+
+    def restart(self) -> None:
+        """Another rung begins from nothing."""
+        self.flush()
+        self.text = ""
+        self._told = 0
+        self.first_at = None
+
+
+class Turns:
+    """The turns under way, at most one a session."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[SessionId, asyncio.Task[None]] = {}
+        self._questions: dict[SessionId, asyncio.Future[ConsentChoice]] = {}
+        self._agreed: set[tuple[SessionId, str]] = set()
+        self._stopping = False
+
+    @property
+    def active(self) -> int:
+        """How many are under way."""
+        return len(self._tasks)
+
+    def busy(self, session: SessionId) -> bool:
+        """True while a turn of `session` is under way."""
+        return session in self._tasks
+
+    def start(self, workshop: "Workshop", session: Session, turn: TurnId, skill: Skill, ask: wire.Ask) -> None:
+        """Begin the turn in a task of its own."""
+        task = asyncio.create_task(self._run(workshop, session, turn, skill, ask), name=f"turn {session.name}")
+        self._tasks[session.id] = task
+
+        def ended(_: asyncio.Task[None]) -> None:
+            self._tasks.pop(session.id, None)
+            workshop.journal.shed()
+            workshop.journal.on_change()
+
+        task.add_done_callback(ended)
+
+    async def cancel(self, session: SessionId) -> None:
+        """Stop the session's turn and wait until that is stored."""
+        task = self._tasks.get(session)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def aclose(self) -> None:
+        """Stop all turns; each is stored as interrupted."""
+        self._stopping = True
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def answer(self, session: SessionId, choice: ConsentChoice) -> None:
+        """Answer the session's question. Raises UsageError when it has none."""
+        question = self._questions.get(session)
+        if question is None or question.done():
+            raise UsageError("this session asks nothing", hint="it may have been answered from another window")
+        question.set_result(choice)
+
+    async def _run(self, workshop: "Workshop", session: Session, turn: TurnId, skill: Skill, ask: wire.Ask) -> None:
+        """The whole turn. Ends with exactly one of TurnFinished, TurnFailed, TurnCancelled."""
+        began = monotonic()
+        journal = workshop.journal
+        pen = Pen(journal, session.id, turn)
+        attempts: list[Attempt] = []
+        sources: tuple[str, ...] = ()
+
+        def spent() -> int:
+            return round((monotonic() - began) * 1000)
+
+        def record(attempt: Attempt) -> None:
+            attempts.append(attempt)
+            journal.submit(
+                AttemptEnded(session=session.id, at=now(), turn=turn, attempt=attempt),
+                rows=(ledger_row(session, turn, len(attempts), attempt),),
+            )
+
+        try:
+            prompt, route, sources = await _prepare(workshop, session, skill, ask)
+
+            async def agree(departure: Departure) -> ConsentChoice:
+                return await self._agree(workshop, session, turn, departure, ask.interactive)
+
+            stream = workshop.rungs.router.stream(
+                prompt, route=route, backend=ask.backend, record=record, consent=agree
+            )
+            rung, end = await _follow(stream, journal, session.id, turn, pen)
+            pen.flush()
+            await journal.commit(
+                TurnFinished(
+                    session=session.id,
+                    at=now(),
+                    turn=turn,
+                    text=pen.text,
+                    backend=rung.backend,
+                    where=rung.where,
+                    tier=rung.tier,
+                    finish=end.finish,
+                    usage=sum((each.usage for each in attempts), Usage()),
+                    cost_nano=total_cost(attempts),
+                    ttft_ms=None if pen.first_at is None else round((pen.first_at - began) * 1000),
+                    total_ms=spent(),
+                    sources=sources,
+                )
+            )
+        except asyncio.CancelledError:
+            pen.flush()
+            if self._stopping:
+                fault = Interrupted("the hub was stopped before the answer was whole", hint="ask again")
+                await journal.commit(_failed(session.id, turn, pen.text, fault, spent()))
+            else:
+                await journal.commit(
+                    TurnCancelled(session=session.id, at=now(), turn=turn, text=pen.text, total_ms=spent())
+                )
+        except NanoideError as error:
+            pen.flush()
+            await journal.commit(_failed(session.id, turn, pen.text, error, spent()))
+        except Exception as error:
+            log.exception("turn %s of %s failed", turn, session.name)
+            pen.flush()
+            fault = NanoideError(f"internal error: {type(error).__name__}: {error}", hint="see nanoide hub log")
+            await journal.commit(_failed(session.id, turn, pen.text, fault, spent()))
+
+    async def _agree(
+        self, workshop: "Workshop", session: Session, turn: TurnId, departure: Departure, interactive: bool
+    ) -> ConsentChoice:
+        """What the person says to `departure`: said before, or asked now. Nobody there means stay."""
+        if (session.id, departure.backend) in self._agreed:
+            return "session"
+        if (session.skill, departure.backend) in await workshop.store.grants():
+            return "always"
+        if not interactive:
+            return "stay"
+        question: asyncio.Future[ConsentChoice] = asyncio.get_running_loop().create_future()
+        self._questions[session.id] = question
+        try:
+            await workshop.journal.commit(
+                ConsentAsked(
+                    session=session.id,
+                    at=now(),
+                    turn=turn,
+                    backend=departure.backend,
+                    host=departure.host,
+                    what=departure.what,
+                    tokens=departure.tokens,
+                    hidden=departure.hidden,
+                    cost_nano=departure.cost_nano,
+                )
+            )
+            choice = await question
+        finally:
+            self._questions.pop(session.id, None)
+        if choice == "session":
+            self._agreed.add((session.id, departure.backend))
+        if choice == "always":
+            await workshop.store.grant(session.skill, departure.backend)
+        await workshop.journal.commit(ConsentGiven(session=session.id, at=now(), turn=turn, choice=choice))
+        return choice
+
+
+async def _follow(
+    stream: AsyncGenerator[RoutedChunk, None], journal: Journal, session: SessionId, turn: TurnId, pen: Pen
+) -> tuple[Rung, End]:
+    """Read `stream` to its end, telling what arrives. Returns the rung that answered and how it ended."""
+    rung: Rung | None = None
+    end: End | None = None
+    async with aclosing(stream) as chunks:
+        async for chunk in chunks:
+            match chunk:
+                case Rung():
+                    rung = chunk
+                    pen.restart()
+                    journal.tell(
+                        TurnStarted(
+                            session=session,
+                            at=now(),
+                            turn=turn,
+                            backend=rung.backend,
+                            where=rung.where,
+                            tier=rung.tier,
+                            reason=rung.reason,
+                        )
+                    )
+                case Text():
+                    pen.write(chunk.text)
+                case End():
+                    end = chunk
+                case _:
+                    assert_never(chunk)
+    if rung is None or end is None:
+        raise NanoideError("the answer stopped without an end")
+    return rung, end
+
+
+def ledger_row(session: Session, turn: TurnId, number: int, attempt: Attempt) -> wire.LedgerRow:
+    """The ledger's row for the attempt with this `number` (from 1) of a session's turn."""
+    return wire.LedgerRow(
+        at=now().isoformat(),
+        turn=turn,
+        number=number,
+        session=session.id,
+        skill=session.skill,
+        project=session.folder,
+        branch=session.branch,
+        attempt=attempt,
+    )
+
+
+def total_cost(attempts: Sequence[Attempt]) -> int | None:
+    """Nano-dollars of all attempts; None when any is unpriced."""
+    total = 0
+    for attempt in attempts:
+        if attempt.cost_nano is None:
+            return None
+        total += attempt.cost_nano
+    return total
+
+
+def resolve_route(settings: Settings, named: str, skill: Skill) -> tuple[str, Egress]:
+    """The route to take and its policy: `named` by the person or the session, else the skill's.
+
+    A skill may name a route that this config.toml does not have; it then takes the default one.
+    Raises UnknownName when `named` is no route.
+    """
+    if named and settings.route_for(named) is None:
+        raise UnknownName.among("route", named, {*settings.route, "default"})
+    name = named or (skill.route if settings.route_for(skill.route) else "default")
+    route = settings.route_for(name)
+    return name, "ask" if route is None else route.egress
+
+
+async def _prepare(
+    workshop: "Workshop", session: Session, skill: Skill, ask: wire.Ask
+) -> tuple[Prompt, str, tuple[str, ...]]:
+    """The prompt, the route it takes, and the labels of what went into it."""
+    route, policy = resolve_route(workshop.rungs.settings, ask.route or session.route, skill)
+    given = Given(text=ask.text, folder=session.folder, inputs=ask.inputs, document=ask.document)
+    context = await gather(skill, given, index=workshop.index, budget=CONTEXT_BUDGET)
+    earlier = workshop.journal.sessions[session.id].turns[:-1] if skill.session == "keep" else ()
+    prompt = build(
+        skill,
+        context,
+        earlier,
+        session=session.id,
+        priority=ask.priority,
+        egress=narrowest(policy, skill.egress, ask.egress),
+    )
+    return prompt, route, tuple(source.label for source in context.sources)
+
+
+def _failed(session: SessionId, turn: TurnId, text: str, error: NanoideError, total_ms: int) -> TurnFailed:
+    return TurnFailed(
+        session=session,
+        at=now(),
+        turn=turn,
+        text=text,
+        error=type(error).__name__,
+        message=error.message,
+        hint=error.hint,
+        total_ms=total_ms,
+    )
