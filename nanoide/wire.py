@@ -388,6 +388,26 @@ class ShowSkill(Request[SkillText], frozen=True):
     folder: str = ""
 
 
+class Check(Value, frozen=True):
+    """One line of the doctor, or of a skill's check."""
+
+    name: str
+    ok: bool
+    detail: str
+    mend: str = ""
+    """The one command that mends it; empty when all is well or nothing does."""
+
+
+class CheckSkill(Request[tuple[Check, ...]], frozen=True):
+    """Whether the folder `path` holds a skill that loads, and what is wrong with it if not."""
+
+    METHOD = "skills.check"
+    REPLY = tuple[Check, ...]
+
+    path: str
+    """Absolute."""
+
+
 class Trust(Request[Done], frozen=True):
     """Use the skills that `folder`'s repository brings with it, from now on and as they are now."""
 
@@ -509,16 +529,6 @@ class ReadEgress(Request[tuple[EgressLine, ...]], frozen=True):
     limit: int = 200
 
 
-class Check(Value, frozen=True):
-    """One line of the doctor."""
-
-    name: str
-    ok: bool
-    detail: str
-    mend: str = ""
-    """The one command that mends it; empty when all is well or nothing does."""
-
-
 class Examine(Request[tuple[Check, ...]], frozen=True):
     """What the hub can say about its own health."""
 
@@ -562,6 +572,7 @@ REQUESTS: dict[str, type[Request[object]]] = {
         Complete,
         ListSkills,
         ShowSkill,
+        CheckSkill,
         Trust,
         ListBackends,
         ReadUsage,

@@ -109,6 +109,8 @@ async def _follow(connection: "Connection", asking: "Asking", request: Ask, *, a
         told.hear(event)
         match event:
             case TurnStarted():
+                if paper is not None:
+                    paper.restart()
                 printer.note(f"{event.backend}{': ' + event.reason if event.reason else ''}")
             case TextArrived() if paper is not None:
                 paper.put(event.text, event.offset)
@@ -149,10 +151,14 @@ class _Paper:
         if offset == len(self._printed):
             self._write(text)
 
+    def restart(self) -> None:
+        """Another rung begins from nothing; what was printed stays, on a line of its own."""
+        self.close()
+        self._printed = ""
+
     def finish(self, text: str) -> None:
         if not text.startswith(self._printed):
-            self.close()
-            self._printed = ""
+            self.restart()
         self._write(text[len(self._printed) :])
         self.close()
 

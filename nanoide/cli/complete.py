@@ -7,7 +7,7 @@ from nanoide.cli.door import connected, here, run_async
 from nanoide.cli.turns import attempt_object, cost, failure_object, usage_object
 from nanoide.core.chat import Document
 from nanoide.core.document import language_of
-from nanoide.core.errors import InputError, NanoideError
+from nanoide.core.errors import NanoideError
 from nanoide.wire import Complete, Completed
 
 
@@ -26,7 +26,6 @@ def command(file: str, line: int, character: int, backend: str, local_only: bool
         document = Document(
             path=text.label, text=text.text or "", line=line, character=character, language=language_of(text.label)
         )
-        check_position(document)
         request = Complete(
             document=document, folder=folder, backend=backend, egress="local-only" if local_only else None
         )
@@ -41,22 +40,6 @@ def command(file: str, line: int, character: int, backend: str, local_only: bool
     else:
         printer.answer(done.text)
     return 0
-
-
-def check_position(document: Document) -> None:
-    """Raise InputError when the position lies outside the text."""
-    lines = document.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    if document.line >= len(lines):
-        raise InputError(
-            f"{document.path!r} has {len(lines)} lines; {document.line} is past the last",
-            hint="lines are counted from 0",
-        )
-    units = len(lines[document.line].encode("utf-16-le")) // 2
-    if document.character > units:
-        raise InputError(
-            f"line {document.line} of {document.path!r} has {units} characters; {document.character} is past its end",
-            hint="characters are counted from 0, in UTF-16 units",
-        )
 
 
 def completed_object(done: Completed) -> dict[str, object]:

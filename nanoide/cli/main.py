@@ -10,7 +10,7 @@ import click
 from nanoide import __version__
 from nanoide.cli import door, printer
 from nanoide.cli.door import Doors
-from nanoide.core.errors import NanoideError
+from nanoide.core.errors import NanoideError, UnknownName
 
 COMMANDS: dict[str, str] = {
     "ask": "One question to one skill; the answer streams to standard output.",
@@ -56,7 +56,7 @@ class LazyGroup(click.Group):
         """As click does it, but an unknown command comes with the nearest names."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            raise click.exceptions.NoSuchCommand(name, possibilities=COMMANDS, ctx=ctx)
+            raise UnknownName.among("command", name, COMMANDS)
         return super().resolve_command(ctx, args)
 
 

@@ -1,8 +1,12 @@
 """The doctor's questions to the hub: what works, what does not, and what mends it."""
 
+from pathlib import Path
+
 from nanoide import wire
+from nanoide.core.errors import SkillError
 from nanoide.hub.workshop import Workshop
 from nanoide.paths import bundled_model
+from nanoide.skills.skill import load
 
 
 async def checks(workshop: Workshop) -> tuple[wire.Check, ...]:
@@ -11,6 +15,22 @@ async def checks(workshop: Workshop) -> tuple[wire.Check, ...]:
     found.extend(_rung(line) for line in await workshop.rungs.router.probe())
     found.extend(_skills(workshop))
     return tuple(found)
+
+
+def check_skill(folder: Path) -> tuple[wire.Check, ...]:
+    """Whether `folder` holds a skill that loads, as if it were the person's own."""
+    try:
+        skill = load(folder, "user")
+    except SkillError as error:
+        return (wire.Check(name=folder.name, ok=False, detail=error.message, mend=error.hint),)
+    gathers = ", ".join(skill.context) or "only what is given"
+    reflex = "has a reflex" if skill.reflex else "no reflex: without a model it cannot answer"
+    return (
+        wire.Check(name=folder.name, ok=True, detail=skill.description),
+        wire.Check(name="instruction", ok=bool(skill.instruction), detail=f"{len(skill.instruction)} characters"),
+        wire.Check(name="context", ok=True, detail=gathers),
+        wire.Check(name="reflex", ok=True, detail=reflex),
+    )
 
 
 def _database(workshop: Workshop) -> wire.Check:

@@ -206,6 +206,11 @@ async def show_skill(workshop: Workshop, _: Subscriber, request: wire.ShowSkill)
     return workshop.library.text(request.name, request.folder)
 
 
+async def check_skill(_: Workshop, __: Subscriber, request: wire.CheckSkill) -> tuple[wire.Check, ...]:
+    """Whether a folder holds a skill that loads."""
+    return examine.check_skill(Path(request.path))
+
+
 async def trust(workshop: Workshop, _: Subscriber, request: wire.Trust) -> wire.Done:
     """Trust a repository's skills as they are now."""
     _check_folder(request.folder)
@@ -266,6 +271,7 @@ HANDLERS: dict[type[wire.Request[Any]], Handler] = {
     wire.Complete: complete,
     wire.ListSkills: list_skills,
     wire.ShowSkill: show_skill,
+    wire.CheckSkill: check_skill,
     wire.Trust: trust,
     wire.ListBackends: list_backends,
     wire.ReadUsage: read_usage,
