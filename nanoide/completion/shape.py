@@ -4,7 +4,7 @@ import re
 
 from nanoide.core import sanitize
 from nanoide.core.chat import Document
-from nanoide.core.document import line_end, split
+from nanoide.core.document import line_end, split, unified
 
 LINES_LIMIT = 12
 """Lines of a completion of several lines; more is not read, only accepted by mistake."""
@@ -21,7 +21,7 @@ _ECHO = 4
 def multiline(document: Document) -> bool:
     """True when several lines may be shown: on an empty line right after something that opens a block."""
     prefix, suffix = split(document)
-    return _multiline(_unified(prefix), _unified(suffix))
+    return _multiline(unified(prefix), unified(suffix))
 
 
 def shape(text: str, document: Document) -> str:
@@ -31,7 +31,7 @@ def shape(text: str, document: Document) -> str:
     nothing opened, and before what stands behind the position anyway. Line ends are the document's.
     """
     before, after = split(document)
-    prefix, suffix = _unified(before), _unified(after)
+    prefix, suffix = unified(before), unified(after)
     line, rest = prefix.rpartition("\n")[2], suffix.partition("\n")[0]
     out = sanitize.clean(text)
     if not line.strip():
@@ -45,10 +45,6 @@ def shape(text: str, document: Document) -> str:
         return ""
     end = line_end(document.text)
     return out if end == "\n" else out.replace("\n", end)
-
-
-def _unified(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _multiline(prefix: str, suffix: str) -> bool:

@@ -8,6 +8,16 @@ from nanoide.core.chat import Document
 _BREAK = re.compile(r"\r\n|\n|\r")
 """The line ends that LSP knows. `str.splitlines` knows more and would count differently."""
 
+BEFORE = 3_000
+"""Characters before the position that a model is shown; with AFTER well inside a window of 2,048 tokens."""
+
+AFTER = 800
+"""Characters behind the position that a model is shown."""
+
+_STEP = 1_000
+"""What is shown begins at a multiple of this, so that one more key leaves its beginning as it was and a
+backend can use its cache of it again."""
+
 LANGUAGES: dict[str, str] = {
     "bash": "shellscript",
     "c": "c",
@@ -85,6 +95,27 @@ def split(document: Document) -> tuple[str, str]:
     """What stands before the position and what stands behind it."""
     at = offset(document)
     return document.text[:at], document.text[at:]
+
+
+def around(document: Document) -> tuple[str, str]:
+    """The text before and behind the position that a model is shown: near it, cut at lines, newlines alone.
+
+    Models learned from newlines; the document's own line ends come back when the answer is shaped.
+    """
+    before, after = split(document)
+    if len(before) > BEFORE:
+        cut = -(-(len(before) - BEFORE) // _STEP) * _STEP
+        line = before.find("\n", cut - 1, cut + _STEP // 2)
+        before = before[line + 1 if line >= 0 else cut :]
+    if len(after) > AFTER:
+        line = after.rfind("\n", AFTER // 2, AFTER)
+        after = after[: line + 1 if line >= 0 else AFTER]
+    return unified(before), unified(after)
+
+
+def unified(text: str) -> str:
+    """`text` with newlines as its only line ends."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def at_end(path: str, text: str, *, language: str = "") -> Document:

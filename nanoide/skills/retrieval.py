@@ -1,0 +1,22 @@
+"""What to look for in the workspace, ranked; the index itself is `store.index`."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from nanoide.core.chat import Source
+from nanoide.store.index import Index
+
+REFRESH_WAIT_S = 3.0
+"""For the index to catch up; after that the question is put to what is there, and indexing goes on."""
+
+PASSAGES = 12
+
+
+async def look_up(question: str, folder: str, *, index: Index, limit: int = PASSAGES) -> tuple[Source, ...]:
+    """The passages below `folder` that answer `question` best, best first; none outside of a folder."""
+    if not question.strip() or not folder or not await asyncio.to_thread(Path(folder).is_dir):
+        return ()
+    with contextlib.suppress(TimeoutError):  # a large workspace, seen for the first time: search what is there
+        await asyncio.wait_for(index.refresh(folder), REFRESH_WAIT_S)
+    return await index.search(folder, question, limit)
