@@ -1,0 +1,212 @@
+"""One try on one rung: three of the five limits, the bill, and the record.
+
+First token, idle and total are held here, for every kind of backend alike. Connect and headers are
+held by the backends that speak HTTP, which alone can tell them apart.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+from nanoide import tokens
+from nanoide.core.chat import Attempt, Chunk, End, Prompt, Rung
+from nanoide.core.errors import BackendError, Outcome
+from nanoide.core.policy import Where
+from nanoide.core.usage import FREE, Price, Usage, cost
+from nanoide.routing.breaker import Breaker, Leave
+from nanoide.routing.egress import Gate, Pass
+from nanoide.routing.redact import texts
+from nanoide.settings import Timeout
+
+_NEVER_BILLED: frozenset[Outcome] = frozenset(
+    {"connect_error", "overloaded", "auth", "quota", "bad_request", "not_found", "context", "unavailable", "refused"}
+)
+"""Turned away at the door: it costs nothing at any price."""
+
+
+class Try:
+    """One attempt. `run` streams it; afterwards it says how far it came."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        rung: Rung,
+        limits: Timeout,
+        record: Callable[[Attempt], None],
+        clock: Callable[[], float],
+        breaker: Breaker | None,
+        permit: Leave | None,
+    ) -> None:
+        self.silent: End | None = None
+        """The end of a reflex that had nothing to say; it was not given out."""
+        self._gate = gate
+        self._rung = rung
+        self._limits = limits
+        self._record = record
+        self._clock = clock
+        self._breaker = breaker
+        self._permit = permit
+        self._texts: list[str] = []
+        self._ttft: float | None = None
+        self._began = clock()
+
+    @property
+    def spoke(self) -> bool:
+        """True when text was given out: from here on no other rung may answer."""
+        return bool(self._texts)
+
+    async def run(self, leave: Pass) -> AsyncGenerator[Rung | Chunk, None]:
+        """The rung, its texts, its end. Raises BackendError, with the backend's name in front."""
+        try:
+            yield self._rung
+            self._began = self._clock()
+            end = None
+            stream = await self._gate.open(leave)
+            try:
+                reader = _Reader(stream, self._limits)
+                while end is None:
+                    chunk = await reader.next()
+                    if isinstance(chunk, End):
+                        end = chunk
+                    elif chunk.text:
+                        if self._ttft is None:
+                            self._ttft = self._clock() - self._began
+                            reader.speaks()
+                        self._texts.append(chunk.text)
+                        yield chunk
+            finally:
+                await _close(stream)
+            self._judge(end, leave.prompt)
+        except BackendError as error:
+            why = phrase(error, self._rung.backend)
+            end = error.end if isinstance(error, _Judged) else None
+            self._end(error.outcome, leave.prompt, end=end, reason=why, retry_after=error.retry_after)
+            if error.message.startswith(f"{self._rung.backend}: "):
+                raise
+            raise BackendError(
+                f"{self._rung.backend}: {why}",
+                outcome=error.outcome,
+                retry_after=error.retry_after,
+                hint=error.hint,
+            ) from error
+        except (asyncio.CancelledError, GeneratorExit):
+            self._end("cancelled", leave.prompt, reason="stopped")
+            raise
+        except BaseException as error:
+            # No backend should raise anything else; whatever it is, the attempt is in the ledger.
+            self._end("crashed", leave.prompt, reason=type(error).__name__)
+            raise
+        self._end("ok", leave.prompt, end=end, reason=self._rung.reason)
+        if self._texts or self._rung.tier == "model":
+            yield end
+        else:
+            self.silent = end
+
+    def _judge(self, end: End, prompt: Prompt) -> None:
+        """Raise BackendError for an answer that is none."""
+        if self._texts or self._rung.tier == "reflex":
+            return
+        if end.finish == "content_filter":
+            raise _Judged("the answer was filtered by the provider", end, outcome="content_filter")
+        if prompt.fill is None:
+            why = "the answer is empty: the token limit was reached" if end.finish == "length" else "empty answer"
+            raise _Judged(why, end, outcome="protocol")
+
+    def _end(
+        self,
+        outcome: Outcome,
+        prompt: Prompt,
+        *,
+        end: End | None = None,
+        reason: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        now = self._clock()
+        if self._breaker is not None and self._permit is not None:
+            self._breaker.ended(self._permit, outcome, now, retry_after=retry_after, reason=reason)
+        usage = end.usage if end is not None else self._estimate(prompt)
+        amount, source = bill(self._rung.where, self._gate.price, usage, outcome)
+        self._record(
+            Attempt(
+                backend=self._rung.backend,
+                where=self._rung.where,
+                tier=self._rung.tier,
+                outcome=outcome,
+                ms=round((now - self._began) * 1000),
+                ttft_ms=None if self._ttft is None else round(self._ttft * 1000),
+                usage=usage,
+                cost_nano=amount,
+                model=end.model if end is not None else self._gate.health().model,
+                price_source=source,
+                reason=reason,
+            )
+        )
+
+    def _estimate(self, prompt: Prompt) -> Usage:
+        """Our own count of what a stream used that broke off; nothing when it never spoke."""
+        if not self._texts or self._rung.tier == "reflex":
+            return Usage()
+        read = sum(tokens.count(text) for text in texts(prompt))
+        return Usage(input=read, output=tokens.count("".join(self._texts)), estimated=True)
+
+
+class _Judged(BackendError):
+    """An answer came whole, with its usage, and is no answer."""
+
+    def __init__(self, message: str, end: End, *, outcome: Outcome) -> None:
+        super().__init__(message, outcome=outcome)
+        self.end = end
+
+
+class _Reader:
+    """Reads a backend's stream under the limits for the first token, for silence and for the whole."""
+
+    def __init__(self, stream: AsyncIterator[Chunk], limits: Timeout) -> None:
+        self._stream = stream
+        self._limits = limits
+        self._time = asyncio.get_running_loop().time
+        now = self._time()
+        self._first: float | None = now + limits.first_token
+        self._whole = now + limits.total
+
+    def speaks(self) -> None:
+        """The first token is there."""
+        self._first = None
+
+    async def next(self) -> Chunk:
+        """The next chunk. Raises BackendError "timeout" or "cut"."""
+        if self._first is not None:
+            until, why = self._first, f"first token over {self._limits.first_token:g} s"
+        else:
+            until, why = self._time() + self._limits.idle, f"silent for {self._limits.idle:g} s"
+        if self._whole < until:
+            until, why = self._whole, f"not done after {self._limits.total:g} s"
+        limit = asyncio.timeout_at(until)
+        try:
+            async with limit:
+                return await anext(self._stream)
+        except StopAsyncIteration:
+            raise BackendError("the stream ended without its end", outcome="cut") from None
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise BackendError(why, outcome="timeout") from error
+
+
+async def _close(stream: AsyncIterator[Chunk]) -> None:
+    if isinstance(stream, AsyncGenerator):
+        await stream.aclose()
+
+
+def bill(where: Where, price: Price | None, usage: Usage, outcome: Outcome) -> tuple[int | None, str]:
+    """Nano-dollars, and the price's source. None means unpriced; a device is free, and so is being turned away."""
+    if where == "device":
+        return 0, FREE.source
+    source = "" if price is None else price.source
+    if outcome in _NEVER_BILLED and usage == Usage():
+        return 0, source
+    return (None, "") if price is None else (cost(usage, price), source)
+
+
+def phrase(error: BackendError, name: str) -> str:
+    """What went wrong, without the backend's name in front."""
+    return error.message.removeprefix(f"{name}: ")

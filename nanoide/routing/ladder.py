@@ -1,0 +1,91 @@
+"""Which rung may be tried now, and why not. Pure: everything that is known arrives as a value."""
+
+from collections.abc import Sequence
+
+from nanoide.core.errors import BudgetRefused, NanoideError, NoBackend, PolicyRefused
+from nanoide.core.policy import Egress, Tier, Where, decide
+from nanoide.core.value import Value
+from nanoide.settings import BackendTable, Timeout
+
+MODEL_ATTEMPTS = 3
+"""At most so many models are tried for one turn; the reflex may always follow."""
+
+
+class Candidate(Value, frozen=True):
+    """A rung as it stands at this moment."""
+
+    name: str
+    where: Where
+    tier: Tier
+    objection: str = ""
+    """Its own: why it cannot answer this prompt."""
+    refusal: str = ""
+    """Its breaker's: why it may not be asked now."""
+    window: int | None = None
+    """Tokens; None when unknown or when the backend minds it itself."""
+
+
+class Trouble(Value, frozen=True):
+    """A rung that did not answer, for the sentence at the end."""
+
+    backend: str
+    why: str
+    kind: str = ""
+    """"policy" or "budget" for a rung that was kept from leaving; else what an attempt ended with, or empty."""
+    hint: str = ""
+
+
+def kept_here(candidate: Candidate, policy: Egress) -> str:
+    """Why `policy` keeps the prompt from the candidate, as a phrase; empty when it does not."""
+    if decide(policy, candidate.where) != "refuse":
+        return ""
+    return f"local-only keeps this {'from the network' if candidate.where == 'lan' else 'on this machine'}"
+
+
+def why_not(candidate: Candidate, *, models: int, tokens: int | None, max_output: int) -> str:
+    """Why the candidate is passed over, policy aside, as a phrase; empty when it may be tried.
+
+    `models` are the model attempts of this turn so far; `tokens` is the prompt's estimate, None when not counted.
+    """
+    if candidate.objection:
+        return candidate.objection
+    if candidate.tier == "model" and models >= MODEL_ATTEMPTS:
+        return f"{MODEL_ATTEMPTS} models were tried already"
+    if candidate.refusal:
+        return candidate.refusal
+    if candidate.window is not None and tokens is not None and tokens + max_output > candidate.window:
+        return f"about {tokens:,} tokens and {max_output:,} for the answer are over its window of {candidate.window:,}"
+    return ""
+
+
+def because(troubles: Sequence[Trouble], *, first: bool) -> str:
+    """Why a rung is tried, as a phrase: what kept the one before it; empty for the first of the ladder."""
+    if first or not troubles:
+        return ""
+    last = troubles[-1]
+    return f"{last.backend}: {last.why}"
+
+
+def nobody(troubles: Sequence[Trouble]) -> NanoideError:
+    """The error for a ladder at whose foot nobody answered: one line that says why, rung by rung."""
+    line = "; ".join(f"{each.backend}: {each.why}" for each in troubles) or "the ladder is empty"
+    hint = next((each.hint for each in troubles if each.hint), "")
+    kinds = {each.kind for each in troubles}
+    if "policy" in kinds:
+        return PolicyRefused(f"nothing here could answer, and the rest may not be asked: {line}", hint=hint)
+    if "budget" in kinds:
+        return BudgetRefused(f"nothing within the budget could answer: {line}", hint=hint)
+    return NoBackend(f"no backend could answer: {line}", hint=hint or "nanoide backends shows how each one is")
+
+
+def limits(table: BackendTable | None) -> Timeout:
+    """The five limits of a backend.
+
+    A model on this machine may have to load and to wait for its turn: where config.toml says nothing, its
+    limits are wider than those of a server.
+    """
+    if table is None:
+        return Timeout()
+    if table.kind == "llama" and table.timeout == Timeout():
+        return Timeout(first_token=60.0, idle=60.0, total=600.0)
+    return table.timeout

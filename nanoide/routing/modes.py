@@ -1,0 +1,67 @@
+"""How the whole ladder stands, for the status bar and `nanoide backends`. Pure."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from nanoide.backends.base import Health
+from nanoide.core.policy import Egress
+from nanoide.routing.breaker import Breaker
+from nanoide.routing.egress import Gate
+from nanoide.wire import BackendLine
+
+Mode = Literal["full", "degraded", "local only", "reflex only"]
+
+_DOWN = frozenset({"cooling", "down", "off"})
+
+
+def line(gate: Gate, health: Health, model: str, breaker: Breaker | None, now: float) -> BackendLine:
+    """One rung's health and breaker in one line."""
+    state = "closed" if breaker is None else breaker.state(now)
+    resting = breaker is not None and state == "open" and health.state != "off"
+    reason = health.reason
+    if breaker is not None and state != "closed":
+        reason = breaker.reason or reason
+    return BackendLine(
+        name=gate.name,
+        kind=gate.kind,
+        where=gate.where,
+        tier=gate.tier,
+        model=health.model or model,
+        state="cooling" if resting else health.state,
+        reason=reason,
+        breaker=state,
+        recovers_in_s=None if breaker is None or state == "closed" else breaker.rest(now),
+        pid=health.pid,
+        memory_bytes=health.memory_bytes,
+        running=health.running,
+        queued=health.queued,
+        tokens_per_s=health.tokens_per_s,
+    )
+
+
+def mode(ladder: Sequence[BackendLine], every: Sequence[BackendLine], policy: Egress) -> tuple[Mode, str]:
+    """The default ladder in two words, and why, as a phrase; empty when all is well.
+
+    `every` are all backends there are: a ladder without a remote rung is local only by choice when there
+    is one that it leaves out, and full when there is none.
+    """
+    models = [each for each in ladder if each.tier == "model"]
+    down = [each for each in models if each.state in _DOWN]
+    if len(down) == len(models):
+        return "reflex only", _told(down) or "no model is on the ladder"
+    if down:
+        return "degraded", _told(down)
+    away = [each for each in models if each.where != "device"]
+    if away and policy == "local-only":
+        return "local only", "the default route keeps everything on this machine"
+    if not away and any(each.where != "device" for each in every):
+        return "local only", "the default route names no backend elsewhere"
+    return "full", ""
+
+
+def _told(down: Sequence[BackendLine]) -> str:
+    parts: list[str] = []
+    for each in down:
+        again = f", tried again in {each.recovers_in_s:.0f} s" if each.recovers_in_s else ""
+        parts.append(f"{each.name}: {each.reason or each.state}{again}")
+    return "; ".join(parts)
