@@ -2,7 +2,7 @@ r"""The one sanitizer: what comes out of it can be shown in any terminal and doe
 
 Model output, files, diffs and skill text are untrusted. Out go escape sequences (whole, not only their
 ESC), the other controls, bidirectional overrides and isolates, and what cannot be seen. In stay letters
-of every script, emoji with their joiners, newlines and tabs. Line ends become "\\n".
+of every script, emoji with their joiners, newlines and tabs. Line ends become "\n".
 
 A `Sanitizer` keeps its place between chunks: a sequence that is cut anywhere never leaks a part of itself,
 and the chunks' outputs joined equal the output of the whole.
