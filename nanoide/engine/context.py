@@ -1,0 +1,179 @@
+"""The native side: llama.cpp's low-level API behind a few typed methods. `llama_cpp` is imported here only.
+
+`Llama`, the library's own class, is not used: it serves one sequence at a time and copies score
+buffers of hundreds of megabytes.
+"""
+
+import ctypes
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from nanoide.engine.sampling import Sampling
+
+Lib = Any
+"""The ctypes module llama_cpp.llama_cpp; it carries no types that say anything."""
+
+Handle = Any
+"""A pointer that belongs to the library."""
+
+TOP_K = 40
+"""Tokens that are looked at when sampling; llama.cpp's own default, and far cheaper than the whole vocabulary."""
+
+_WARN = 3
+_ERROR = 4
+_RANDOM_SEED = 0xFFFFFFFF
+
+
+class NativeError(Exception):
+    """The library said no."""
+
+
+class Library:
+    """llama.cpp, loaded; what it complains of goes to `log`."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        """Raises ImportError or RuntimeError when the library is missing or does not fit this machine."""
+        self.complaint = ""
+        """The first error it logged; says why a model does not load."""
+        self.lib: Lib = _import()
+
+        def hear(level: int, text: bytes, _: object) -> None:
+            if level in {_WARN, _ERROR}:
+                line = text.decode("utf-8", "replace").rstrip()
+                if level == _ERROR and not self.complaint:
+                    self.complaint = line.partition(": ")[2] or line
+                log(line)
+
+        # ctypes does not hold the callback: it must live as long as the library may call it.
+        self._hear = self.lib.llama_log_callback(hear)
+        self.lib.llama_log_set(self._hear, None)
+        self.lib.llama_backend_init()
+
+
+class Batch:
+    """Rows for one step, in arrays that are filled by slices: a loop over five fields a row is slower."""
+
+    def __init__(self, lib: Lib, rows: int) -> None:
+        self._token = (ctypes.c_int32 * rows)()
+        self._pos = (ctypes.c_int32 * rows)()
+        self._count = (ctypes.c_int32 * rows)(*([1] * rows))
+        self._slot = (ctypes.c_int32 * rows)()
+        self._slots = (ctypes.POINTER(ctypes.c_int32) * rows)()
+        self._wanted = (ctypes.c_int8 * rows)()
+        size = ctypes.sizeof(ctypes.c_int32)
+        for row in range(rows):
+            address = ctypes.addressof(self._slot) + row * size
+            self._slots[row] = ctypes.cast(address, ctypes.POINTER(ctypes.c_int32))
+        self.native = lib.llama_batch()
+        self.native.token = self._token
+        self.native.pos = self._pos
+        self.native.n_seq_id = self._count
+        self.native.seq_id = self._slots
+        self.native.logits = self._wanted
+        self.size = 0
+
+    def clear(self) -> None:
+        """No rows."""
+        self.size = 0
+
+    def add(self, slot: int, start: int, tokens: list[int], wanted: bool) -> int:
+        """Rows for `tokens` from position `start` on; the row whose logits are `wanted`, which is the last."""
+        first, end = self.size, self.size + len(tokens)
+        self._token[first:end] = tokens
+        self._pos[first:end] = range(start, start + len(tokens))
+        self._slot[first:end] = [slot] * len(tokens)
+        self._wanted[first:end] = [0] * len(tokens)
+        if wanted:
+            self._wanted[end - 1] = 1
+        self.size = end
+        return end - 1
+
+
+class Chain:
+    """A sampler of one job; `free` it."""
+
+    def __init__(self, lib: Lib, sampling: Sampling) -> None:
+        self._lib = lib
+        self.native: Handle = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        if sampling.greedy:
+            self._add(lib.llama_sampler_init_greedy())
+            return
+        seed = _RANDOM_SEED if sampling.seed is None else sampling.seed % _RANDOM_SEED
+        self._add(lib.llama_sampler_init_top_k(TOP_K))
+        self._add(lib.llama_sampler_init_top_p(sampling.top_p, 1))
+        self._add(lib.llama_sampler_init_temp(sampling.temperature))
+        self._add(lib.llama_sampler_init_dist(seed))
+
+    def free(self) -> None:
+        """Give the native memory back; the chain is not usable after that."""
+        if self.native is not None:
+            self._lib.llama_sampler_free(self.native)
+            self.native = None
+
+    def _add(self, part: Handle) -> None:
+        self._lib.llama_sampler_chain_add(self.native, part)
+
+
+class Context:
+    """One native context with its KV memory; also the `Memory` of the cache. One thread owns it."""
+
+    def __init__(self, lib: Lib, model: Handle, *, cells: int, rows: int, slots: int, threads: int) -> None:
+        """Raises NativeError when there is no memory for it."""
+        self._lib = lib
+        params = lib.llama_context_default_params()
+        params.n_ctx = cells
+        params.n_batch = rows
+        params.n_ubatch = rows
+        params.n_seq_max = slots
+        # Logits of one row a sequence are all that is ever read.
+        params.n_outputs_max = slots
+        params.n_threads = threads
+        params.n_threads_batch = threads
+        # One pool of cells for all sequences: a shared beginning is then shared, not copied.
+        params.kv_unified = True
+        params.no_perf = True
+        self._ctx: Handle = lib.llama_init_from_model(model, params)
+        if not self._ctx:
+            raise NativeError(f"no context of {cells} tokens could be made")
+        self._memory: Handle = lib.llama_get_memory(self._ctx)
+        self.batch = Batch(lib, rows)
+
+    def decode(self) -> int:
+        """Compute the rows of the batch: llama_decode's own answer."""
+        self.batch.native.n_tokens = self.batch.size
+        return self._lib.llama_decode(self._ctx, self.batch.native)
+
+    def sample(self, chain: Chain, row: int) -> int:
+        """The next token after `row` of the last step."""
+        return self._lib.llama_sampler_sample(chain.native, self._ctx, row)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """See `kvcache.Memory`."""
+        self._lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def cut(self, slot: int, length: int) -> bool:
+        """See `kvcache.Memory`."""
+        return bool(self._lib.llama_memory_seq_rm(self._memory, slot, length, -1))
+
+    def drop(self, slot: int) -> None:
+        """See `kvcache.Memory`."""
+        self._lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+
+    def length(self, slot: int) -> int:
+        """See `kvcache.Memory`."""
+        return self._lib.llama_memory_seq_pos_max(self._memory, slot) + 1
+
+
+def _import() -> Lib:
+    """The ctypes module alone. The package around it imports numpy, Jinja and more: 0.4 s and 28 MB."""
+    found = importlib.util.find_spec("llama_cpp")
+    if found is None or found.submodule_search_locations is None:
+        raise ImportError("llama-cpp-python is not installed")
+    package = ModuleType("llama_cpp")
+    package.__path__ = list(found.submodule_search_locations)
+    sys.modules["llama_cpp"] = package
+    return importlib.import_module("llama_cpp.llama_cpp")

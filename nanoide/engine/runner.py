@@ -1,0 +1,274 @@
+"""One model at work: joins model, cache, scheduler and sampler into steps. One thread owns it.
+
+Each `step` admits, plans, decodes once, samples, and returns what there is to say. A job that
+fails, whatever the reason, fails alone.
+"""
+
+import time
+from collections.abc import Callable
+
+from nanoide.engine.context import Chain, Context, Library, NativeError
+from nanoide.engine.kvcache import KvCache
+from nanoide.engine.model import Model, Window
+from nanoide.engine.protocol import Done, Facts, Failed, Job, Load, Piece, Reply, Vitals
+from nanoide.engine.sampling import Sampling, TextStream, check
+from nanoide.engine.scheduler import Rows, Scheduler, Sequence
+from nanoide.engine.template import TemplateError
+
+ROWS = 512
+"""Rows of a step, and of one native micro-batch: 512 is where prefill is fastest per row."""
+
+SLOTS = 64
+"""Sequences in the cache, busy and idle."""
+
+CELLS = 16_384
+CELL_BUDGET = 1 << 30
+"""Bytes of KV cache; a model with dear cells gets fewer of them."""
+
+KEEP = 0.5
+"""Part of the cells that idle sequences may hold. Every step attends over all cells in use, idle ones included."""
+
+STEP_S = 0.04
+"""Prefill beside decoding sequences is sliced so that a step takes about this long."""
+
+SLICE_MIN = 32
+
+
+class Fatal(Exception):
+    """The native context is beyond use."""
+
+
+class _Work:
+    """What is known of a job beside its sequence."""
+
+    __slots__ = ("chain", "fill", "output", "sequence", "text", "wanted")
+
+    def __init__(self, sequence: Sequence, chain: Chain, text: TextStream, wanted: int, fill: bool) -> None:
+        self.sequence = sequence
+        self.chain = chain
+        self.text = text
+        self.wanted = wanted
+        self.fill = fill
+        self.output = 0
+
+
+class Runner:
+    """The engine proper."""
+
+    def __init__(self, load: Load, library: Library, *, cores: int, memory: Callable[[], int]) -> None:
+        """Raises NativeError when the model or its context cannot be made."""
+        self._memory = memory
+        self.model = Model(library, load.path, gpu_layers=load.gpu_layers, fim=load.fim)
+        asked = load.context or 0
+        cells = max(2048, min(CELLS, CELL_BUDGET // self.model.cell_bytes), asked)
+        self.window = min(asked or self.model.trained, self.model.trained, cells)
+        slots = SLOTS if self.model.partial else 8
+        self._context = Context(
+            library.lib,
+            self.model.native,
+            cells=cells,
+            rows=ROWS,
+            slots=slots,
+            threads=load.threads or cores,
+        )
+        self._lib = library.lib
+        self._cells = cells
+        self._cache = KvCache(
+            self._context, cells=cells, slots=slots, keep=int(cells * KEEP), partial=self.model.partial
+        )
+        self._scheduler = Scheduler(self._cache, rows=ROWS)
+        self._work: dict[int, _Work] = {}
+        self._speed = 0.0
+        self._row_s = 0.0
+
+    @property
+    def facts(self) -> Facts:
+        """What the model is and can do."""
+        return self.model.facts(self.window)
+
+    @property
+    def busy(self) -> bool:
+        """True while there is a next step."""
+        return self._scheduler.busy
+
+    def vitals(self) -> Vitals:
+        """How the engine is."""
+        return Vitals(
+            running=self._scheduler.running,
+            waiting=self._scheduler.waiting,
+            kept=self._cache.kept,
+            cells=self._cache.used,
+            cells_max=self._cells,
+            tokens_per_s=round(self._speed, 1),
+            memory_bytes=self._memory(),
+        )
+
+    def warm(self) -> None:
+        """Compute one row, so that the first job does not pay for native set-up."""
+        line = self._cache.claim("", [0, 0])
+        if line is not None:
+            self._context.batch.clear()
+            self._context.batch.add(line.slot, 0, [0] * min(ROWS, self.window), wanted=True)
+            self._context.decode()
+            self._cache.drop(line)
+
+    def add(self, job: Job) -> Failed | None:
+        """Take on a job, or say why not."""
+        sampling = Sampling(temperature=job.temperature, top_p=job.top_p, seed=job.seed)
+        if fault := check(sampling, job.max_output, job.stop):
+            return Failed(id=job.id, outcome="bad_request", message=fault)
+        fill = job.fill is not None and self.model.fills
+        try:
+            tokens = self._prompt(job, fill)
+            if len(tokens) >= self.window:
+                raise Window(len(tokens), self.window)
+        except Window as error:
+            return Failed(id=job.id, outcome="context", message=f"{self.model.name}: {error}")
+        except (TemplateError, NativeError) as error:
+            return Failed(id=job.id, outcome="unavailable", message=f"{self.model.name}: {error}")
+        if not tokens:
+            return Failed(id=job.id, outcome="bad_request", message="the prompt is empty")
+        limit = min(len(tokens) + job.max_output, self.window)
+        sequence = Sequence(job.id, job.key, tokens, limit, job.priority)
+        self._work[job.id] = _Work(sequence, Chain(self._lib, sampling), TextStream(job.stop), job.max_output, fill)
+        self._scheduler.add(sequence)
+        return None
+
+    def cancel(self, id: int) -> None:
+        """Nobody waits for the job; its cells stay for the next of its key."""
+        work = self._work.pop(id, None)
+        if work is not None:
+            work.chain.free()
+            self._scheduler.end(work.sequence, keep=True)
+
+    def release(self, key: str) -> None:
+        """Forget what is kept for `key`."""
+        self._cache.release(key)
+
+    def step(self) -> list[Reply]:
+        """Compute once. Raises Fatal when the native context is beyond use."""
+        begun = time.perf_counter()
+        self._scheduler.admit()
+        step = self._scheduler.plan(self._slice())
+        if not step:
+            return []
+        replies = list[Reply]()
+        self._compute(step, replies)
+        self._measure(sum(each.count for each in step), len(step), time.perf_counter() - begun)
+        return replies
+
+    def _prompt(self, job: Job, fill: bool) -> list[int]:
+        if fill and job.fill is not None:
+            return self.model.fill_prompt(job.fill, self.window - min(job.max_output, self.window // 2))
+        if job.fill is not None and not job.messages and not job.system:
+            raise TemplateError("the file has no fill-in-the-middle tokens")
+        if not self.facts.chats:
+            raise TemplateError(self.model.template_fault or "completes code only")
+        return self.model.chat_prompt(job.system, job.messages)
+
+    def _compute(self, step: list[Rows], replies: list[Reply]) -> None:
+        """Decode `step` and sample, whatever llama_decode answers."""
+        batch = self._context.batch
+        batch.clear()
+        wanted = list[tuple[Rows, int]]()
+        for rows in step:
+            line = rows.sequence.line
+            assert line is not None
+            piece = rows.sequence.tokens[rows.start : rows.start + rows.count]
+            wanted.append((rows, batch.add(line.slot, rows.start, piece, rows.samples)))
+        code = self._context.decode()
+        if code == 0:
+            for rows, row in wanted:
+                line = rows.sequence.line
+                assert line is not None
+                self._cache.extend(line, rows.sequence.tokens[rows.start : rows.start + rows.count])
+                if rows.samples:
+                    self._sampled(rows.sequence, row, replies)
+            return
+        # Whatever came of the step, the cache says what is really there.
+        for rows in step:
+            line = rows.sequence.line
+            assert line is not None
+            self._cache.settle(line, rows.sequence.tokens)
+        if code == 2:
+            return
+        self._recover(code, step, replies)
+
+    def _recover(self, code: int, step: list[Rows], replies: list[Reply]) -> None:
+        """1: no room. -1: an invalid row. Less: the backend failed. Find whose fault it is; the others go on."""
+        if code == 1 and self._cache.room(self._cache.free + 1):
+            return
+        if len(step) > 1:
+            if code == 1:
+                self._scheduler.preempt(max((each.sequence for each in step), key=lambda each: each.rank))
+                return
+            for rows in step:
+                self._compute([rows], replies)
+            return
+        rows = step[0]
+        if code == 1 and rows.count > 1:
+            self._compute([Rows(rows.sequence, rows.start, rows.count // 2)], replies)
+            return
+        if code == 1:
+            self._fail(rows.sequence, "overloaded", "there is no room in the KV cache", replies)
+        elif code == -1:
+            self._fail(rows.sequence, "bad_request", "the model refused a token of the prompt", replies)
+        else:
+            self._fail(rows.sequence, "server_error", f"the computation failed ({code})", replies)
+            raise Fatal(f"llama_decode answered {code}")
+
+    def _sampled(self, sequence: Sequence, row: int, replies: list[Reply]) -> None:
+        work = self._work[sequence.id]
+        token = self._context.sample(work.chain, row)
+        if self.model.ends(token, fill=work.fill):
+            self._finish(work, "stop", replies)
+            return
+        sequence.tokens.append(token)
+        work.output += 1
+        text = work.text.feed(self.model.piece(token))
+        if text:
+            replies.append(Piece(id=sequence.id, text=text))
+        if work.text.stopped:
+            self._finish(work, "stop", replies)
+        elif work.output >= work.wanted or len(sequence.tokens) >= sequence.limit:
+            self._finish(work, "length", replies)
+
+    def _finish(self, work: _Work, finish: str, replies: list[Reply]) -> None:
+        sequence = work.sequence
+        if text := work.text.flush():
+            replies.append(Piece(id=sequence.id, text=text))
+        replies.append(
+            Done(
+                id=sequence.id,
+                finish="length" if finish == "length" else "stop",
+                input=sequence.prompt,
+                reused=sequence.reused,
+                output=work.output,
+            )
+        )
+        self.cancel(sequence.id)
+
+    def _fail(self, sequence: Sequence, outcome: str, message: str, replies: list[Reply]) -> None:
+        work = self._work.pop(sequence.id)
+        work.chain.free()
+        self._scheduler.end(sequence, keep=False)
+        match outcome:
+            case "overloaded" | "bad_request" | "server_error":
+                replies.append(Failed(id=sequence.id, outcome=outcome, message=f"{self.model.name}: {message}"))
+            case _:
+                raise AssertionError(outcome)
+
+    def _slice(self) -> int:
+        """Prefill rows that a step with decoding sequences can bear."""
+        if not self._row_s:
+            return ROWS // 4
+        return max(SLICE_MIN, min(ROWS, int(STEP_S / self._row_s)))
+
+    def _measure(self, rows: int, sequences: int, seconds: float) -> None:
+        """Running means of the speed: of prefill by row, of decoding by token."""
+        if rows >= 4 * sequences:
+            each = seconds / rows
+            self._row_s = each if not self._row_s else 0.8 * self._row_s + 0.2 * each
+        elif seconds > 0:
+            speed = sequences / seconds
+            self._speed = speed if not self._speed else 0.9 * self._speed + 0.1 * speed

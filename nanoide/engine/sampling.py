@@ -1,0 +1,86 @@
+"""From logits to text: what may be asked of the sampler, and how bytes of tokens become text.
+
+Pure but for nothing: the native sampler chain itself is made in `context`.
+"""
+
+import codecs
+import math
+
+from nanoide.core.value import Value
+
+STOPS_MAX = 16
+"""Stop texts a job may have."""
+
+
+class Sampling(Value, frozen=True):
+    """How the next token is chosen. Within its ranges once `check` found nothing."""
+
+    temperature: float = 0.0
+    """0 means greedy."""
+    top_p: float = 1.0
+    seed: int | None = None
+    """None means a new one each time."""
+
+    @property
+    def greedy(self) -> bool:
+        """True when the likeliest token is always taken."""
+        return self.temperature == 0.0
+
+
+def check(sampling: Sampling, max_output: int, stop: tuple[str, ...]) -> str:
+    """What is out of range, as a phrase that says what is allowed; empty when all is well."""
+    if not (math.isfinite(sampling.temperature) and 0 <= sampling.temperature <= 5):
+        return f"temperature is {sampling.temperature}; allowed: 0 to 5"
+    if not (math.isfinite(sampling.top_p) and 0 < sampling.top_p <= 1):
+        return f"top_p is {sampling.top_p}; allowed: more than 0, at most 1"
+    if sampling.seed is not None and not 0 <= sampling.seed < 2**63:
+        return f"seed is {sampling.seed}; allowed: 0 to 2^63-1"
+    if max_output < 1:
+        return f"max_output is {max_output}; allowed: 1 and more"
+    if len(stop) > STOPS_MAX:
+        return f"{len(stop)} stop texts; allowed: {STOPS_MAX}"
+    return ""
+
+
+class TextStream:
+    """Bytes of tokens in, text out: no half character leaves, and nothing from a stop text on.
+
+    A tail that may be the beginning of a stop text is held until more is known.
+    """
+
+    def __init__(self, stop: tuple[str, ...] = ()) -> None:
+        self._stop = tuple(each for each in stop if each)
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._held = ""
+        self.stopped = False
+        """True once a stop text was met; nothing comes after that."""
+
+    def feed(self, piece: bytes) -> str:
+        """The text that may leave after `piece`; often empty."""
+        if self.stopped:
+            return ""
+        text = self._held + self._decoder.decode(piece)
+        if not self._stop:
+            return text
+        at = min((place for each in self._stop if (place := text.find(each)) >= 0), default=-1)
+        if at >= 0:
+            self.stopped = True
+            self._held = ""
+            return text[:at]
+        keep = self._may_begin(text)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+    def flush(self) -> str:
+        """What was held, at the end of the answer. Half a character is dropped: it is no text."""
+        held, self._held = self._held, ""
+        return held
+
+    def _may_begin(self, text: str) -> int:
+        """Length of the longest end of `text` with which a stop text begins."""
+        longest = min(len(text), max(len(each) for each in self._stop) - 1)
+        for size in range(longest, 0, -1):
+            tail = text[-size:]
+            if any(each.startswith(tail) for each in self._stop):
+                return size
+        return 0

@@ -1,0 +1,145 @@
+"""The engine's process: commands in on stdin, replies out on what was stdout.
+
+`python -m nanoide.engine.worker`. The reader thread takes commands, also while a step computes; the
+main thread owns the native context. When stdin closes, the parent is gone and the process ends.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import assert_never
+
+from nanoide.engine.protocol import (
+    Cancel,
+    Command,
+    Job,
+    Load,
+    ProtocolError,
+    Ready,
+    Release,
+    Reply,
+    Unusable,
+    frame,
+    read_command,
+)
+
+VITALS_S = 0.5
+"""Seconds between reports while the engine works."""
+
+EXIT_FATAL = 3
+"""Exit code when the native context is beyond use; the parent starts another process."""
+
+
+def main() -> int:
+    """Load and serve until stdin closes."""
+    # Native code prints to fd 1: the pipe moves elsewhere before any of it is loaded.
+    out = os.dup(1)
+    os.dup2(2, 1)
+    inbox = SimpleQueue[Command]()
+    Thread(target=_read, args=(inbox,), name="commands", daemon=True).start()
+    first = inbox.get()
+    if not isinstance(first, Load):
+        _log("the first command was not Load")
+        return 1
+    return _serve(first, inbox, lambda replies: _write(out, replies))
+
+
+def _serve(load: Load, inbox: "SimpleQueue[Command]", say: Callable[[list[Reply]], None]) -> int:
+    import psutil
+
+    from nanoide.engine.context import Library, NativeError
+
+    try:
+        library = Library(_log)
+    except (ImportError, OSError, RuntimeError) as error:
+        say([Unusable(reason=f"llama-cpp-python does not load: {error}", broken=True)])
+        return 0
+    from nanoide.engine.runner import Fatal, Runner
+
+    process = psutil.Process()
+    cores = min(psutil.cpu_count(logical=False) or 1, _usable_cores())
+    try:
+        runner = Runner(load, library, cores=max(1, cores), memory=lambda: process.memory_info().rss)
+    except NativeError as error:
+        say([Unusable(reason=str(error))])
+        return 0
+    runner.warm()
+    say([Ready(facts=runner.facts), runner.vitals()])
+    reported = time.monotonic()
+    while True:
+        replies = list[Reply]()
+        began = runner.busy
+        for command in _commands(inbox, wait=not began):
+            match command:
+                case Job():
+                    failed = runner.add(command)
+                    if failed is not None:
+                        replies.append(failed)
+                case Cancel():
+                    runner.cancel(command.id)
+                case Release():
+                    runner.release(command.key)
+                case Load():
+                    _log("a second Load was ignored")
+                case _:
+                    assert_never(command)
+        try:
+            replies += runner.step()
+        except Fatal as error:
+            _log(f"fatal: {error}")
+            say(replies)
+            return EXIT_FATAL
+        now = time.monotonic()
+        if runner.busy != began or now - reported > VITALS_S:
+            reported = now
+            replies.append(runner.vitals())
+        if replies:
+            say(replies)
+
+
+def _commands(inbox: "SimpleQueue[Command]", *, wait: bool) -> list[Command]:
+    """All commands that are there; waits for one when asked to."""
+    commands = [inbox.get()] if wait else []
+    try:
+        while True:
+            commands.append(inbox.get_nowait())
+    except Empty:
+        return commands
+
+
+def _read(inbox: "SimpleQueue[Command]") -> None:
+    """Commands from stdin, until it closes: then the process ends at once, whatever it computes."""
+    stream = sys.stdin.buffer
+    try:
+        while (command := read_command(stream.read)) is not None:
+            inbox.put(command)
+    except (OSError, ProtocolError) as error:
+        _log(f"the commands ended: {error}")
+    os._exit(0)
+
+
+def _write(out: int, replies: list[Reply]) -> None:
+    view = memoryview(frame(replies))
+    try:
+        while view:
+            view = view[os.write(out, view) :]
+    except BrokenPipeError:
+        os._exit(0)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _log(line: str) -> None:
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), line, file=sys.stderr, flush=True)  # noqa: T201 -- stderr is its log
+
+
+if __name__ == "__main__":
+    # Not sys.exit: the reader thread waits in stdin, and the interpreter would wait for it.
+    os._exit(main())
