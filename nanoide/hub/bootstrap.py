@@ -74,7 +74,7 @@ async def dismantle(workshop: Workshop) -> None:
         chore.cancel()
     await workshop.turns.aclose()
     await workshop.rungs.router.aclose()
-    for backend in (*workshop.rungs.backends.values(), *workshop.retired):
+    for backend in workshop.retired:
         await backend.aclose()
     await workshop.journal.aclose()
     await workshop.index.aclose()

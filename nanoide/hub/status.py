@@ -2,7 +2,6 @@
 
 import os
 from datetime import datetime
-from typing import cast
 
 from nanoide import wire
 from nanoide.core.usage import nano_from_usd
@@ -22,7 +21,7 @@ async def read(workshop: Workshop) -> wire.HubStatus:
     return wire.HubStatus(
         pid=os.getpid(),
         uptime_s=(now() - workshop.started).total_seconds(),
-        mode=cast("wire.Mode", mode),
+        mode=mode,
         mode_reason=reason,
         tokens_per_min=per_minute,
         today_nano=nano,
