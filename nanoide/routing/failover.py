@@ -125,9 +125,10 @@ class Router:
 
         `backend` makes a ladder of one. `record` is called exactly once for each attempt, before the next
         one begins, cancelled ones included. With no `consent` nobody can be asked, and "ask" means no.
-        After a `Rung` all text before it is void; the last one names who answered. Raises PolicyRefused, BudgetRefused or NoBackend when
-        nobody answered, BackendError when a stream fails after its first token or the answer was filtered,
-        UnknownName for a route or backend that is none.
+        After a `Rung` all text before it is void; the last one names who answered.
+
+        Raises PolicyRefused, BudgetRefused or NoBackend when nobody answered, BackendError when a stream fails
+        after its first token or the answer was filtered, UnknownName for a route or backend that is none.
         """
         names, policy = self._names(route, backend)
         prompt = replace(prompt, egress=narrowest(prompt.egress, policy))

@@ -1,0 +1,172 @@
+"""What servers say when they refuse, in our words: the one place where foreign errors are translated."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+from nanoide.core.errors import BackendError, Outcome
+from nanoide.core.sanitize import clean_line
+from nanoide.core.value import Value
+
+_CONTEXT = re.compile(
+    r"context[ _-](?:length|window|size)|exceed_context|too many (?:input )?tokens|prompt is too long"
+    r"|maximum (?:context|number of tokens)|input (?:is|was) too long",
+    re.IGNORECASE,
+)
+_FILTER = re.compile(r"content[ _-](?:filter|policy|management)|responsible ?ai ?policy", re.IGNORECASE)
+_CREDIT = re.compile(r"insufficient_quota|billing|credit balance|exceeded your current quota", re.IGNORECASE)
+
+_KINDS: dict[str, Outcome] = {
+    "overloaded_error": "overloaded",
+    "rate_limit_error": "overloaded",
+    "rate_limit_exceeded": "overloaded",
+    "api_error": "server_error",
+    "timeout_error": "server_error",
+    "server_error": "server_error",
+    "authentication_error": "auth",
+    "permission_error": "auth",
+    "invalid_api_key": "auth",
+    "billing_error": "quota",
+    "insufficient_quota": "quota",
+    "not_found_error": "not_found",
+    "model_not_found": "not_found",
+    "request_too_large": "context",
+    "context_length_exceeded": "context",
+    "exceed_context_size_error": "context",
+    "content_filter": "content_filter",
+    "invalid_request_error": "bad_request",
+}
+"""Types and codes of OpenAI, Anthropic, llama-server and those who follow them."""
+
+_LONGEST = 200
+"""Characters of a server's own words that we repeat."""
+
+
+class Answered(BackendError):
+    """A server answered with an error, before any stream began."""
+
+    def __init__(self, message: str, *, outcome: Outcome, status: int, body: str, retry_after: float | None) -> None:
+        super().__init__(message, outcome=outcome, retry_after=retry_after)
+        self.status = status
+        self.body = body
+        """As it came, for telling which parameter it did not like; never shown."""
+
+    def names(self, parameter: str) -> bool:
+        """True when the server's complaint names the parameter of ours."""
+        quoted = rf"[\"'`]{re.escape(parameter)}[\"'`]"
+        return self.status in {400, 422} and re.search(quoted, self.body) is not None
+
+
+class Said(Value, frozen=True):
+    """The words of a server's error."""
+
+    message: str
+    kinds: tuple[str, ...] = ()
+    """Its type and code, where it has them."""
+
+
+def from_status(status: int, headers: Mapping[str, str], body: bytes, *, secret: str) -> Answered:
+    """The error for an answer with a status other than 200."""
+    said = read(body, secret)
+    outcome: Outcome = _of_status(status, said)
+    after = retry_after(headers)
+    again = "" if after is None else f", again in {after:.0f} s"
+    ours: dict[Outcome, str] = {
+        "auth": f"the key was refused ({status})",
+        "quota": f"no credit or quota left ({status})",
+        "overloaded": f"overloaded ({status}){again}",
+    }
+    theirs = f"{status}: {said.message}" if said.message else f"answered with status {status}"
+    return Answered(
+        ours.get(outcome, theirs),
+        outcome=outcome,
+        status=status,
+        body=body.decode("utf-8", "replace"),
+        retry_after=after,
+    )
+
+
+def in_stream(body: bytes, *, secret: str) -> BackendError:
+    """The error for an error event inside a stream that began well."""
+    said = read(body, secret)
+    outcome: Outcome | None = next((_KINDS[kind] for kind in said.kinds if kind in _KINDS), None)
+    if outcome is None or outcome == "bad_request":
+        status = next((int(kind) for kind in said.kinds if kind.isdecimal() and len(kind) == 3), 500)
+        outcome = _of_status(status, said)
+    return BackendError(f"error in the stream: {said.message or 'no reason given'}", outcome=outcome)
+
+
+def read(body: bytes, secret: str) -> Said:
+    """The words in an error's body, fit to be shown: one clean, short line without the key."""
+    try:
+        value: object = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Said("")  # HTML and the like: the status says more
+    kinds: list[str] = []
+    message = ""
+    for _ in range(3):
+        if isinstance(value, str):
+            message = value
+            break
+        if not isinstance(value, dict):
+            break
+        table: dict[object, object] = value  # pyright: ignore[reportUnknownVariableType]  # any JSON object
+        kinds += [str(table[name]) for name in ("type", "code") if isinstance(table.get(name), str | int)]
+        value = next((table[name] for name in ("error", "message", "detail") if table.get(name)), None)
+    return Said(_fit(message, secret), tuple(kinds))
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds, from retry-after-ms or Retry-After (seconds or a date); None when it does not say."""
+    try:
+        if (text := headers.get("retry-after-ms")) is not None:
+            seconds = float(text) / 1000
+        elif (text := headers.get("retry-after")) is None:
+            return None
+        elif re.fullmatch(r"\s*\d+(\.\d+)?\s*", text):
+            seconds = float(text)
+        else:
+            date = parsedate_to_datetime(text)
+            if date.tzinfo is None:
+                date = date.replace(tzinfo=UTC)
+            seconds = (date - (now or datetime.now(UTC))).total_seconds()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), 86_400.0) if seconds == seconds else None  # NaN is not itself
+
+
+def _of_status(status: int, said: Said) -> Outcome:
+    words = " ".join((said.message, *said.kinds))
+    match status:
+        case 401 | 403:
+            return "auth"
+        case 402:
+            return "quota"
+        case 404:
+            return "not_found"
+        case 413:
+            return "context"
+        case 429:
+            return "quota" if _CREDIT.search(words) else "overloaded"
+        case 503 | 529:
+            return "overloaded"
+        case 408 | 409:
+            return "server_error"
+        case _ if status >= 500:
+            return "context" if "exceed_context_size_error" in said.kinds else "server_error"
+        case _ if status >= 400:
+            if _FILTER.search(words):
+                return "content_filter"
+            if _CONTEXT.search(words):
+                return "context"
+            return "quota" if _CREDIT.search(words) else "bad_request"
+        case _:
+            return "protocol"
+
+
+def _fit(message: str, secret: str) -> str:
+    line = clean_line(message.replace(secret, "…") if secret else message).strip()
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
