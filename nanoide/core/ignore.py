@@ -11,7 +11,7 @@ _SECRET_NAME = re.compile(
     | \.(netrc|pypirc|npmrc|pgpass|htpasswd|git-credentials|dockercfg|my\.cnf|vault_pass|vault_pass\.txt)
     | _netrc
     | (credentials?|secrets?)(\.(json|ya?ml|toml|ini|txt|xml|properties|cfg|conf))?
-    | service[-_]account.*\.json | client_secret.*\.json
+    | .*service[-_]account.*\.json | client_secret.*\.json
     | .*\.tfstate(\.backup)? | .*\.tfvars
     """
 )

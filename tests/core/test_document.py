@@ -10,6 +10,7 @@ TEXTS = st.text(alphabet=st.sampled_from("ab \t(\n\r😀é\u2028\x0b"), max_size
 
 
 def at(text: str, line: int, character: int) -> tuple[str, str]:
+    """The two sides of a place in `text`."""
     return split(Document(path="", text=text, line=line, character=character))
 
 
