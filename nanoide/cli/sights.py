@@ -241,7 +241,8 @@ def _question(path: str, text: str) -> str:
     names = [name for name in _NAMED.findall(text) if not name.startswith("_") and name != "main"]
     if names and language_of(path) not in _PROSE:
         return f"Where is {names[0]} defined, and what uses it?"
-    heading = next((line.strip("#=* \t") for line in text.splitlines() if len(line.strip("#=* \t")) > 3), path)
+    lines = [line.strip("#=*/ \t") for line in text.splitlines() if not line.startswith("#!")]
+    heading = next((line for line in lines if len(line) > 3), path)
     return f"What is said about {heading[:80]}?"
 
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from nanoide.cli import printer
 from nanoide.cli.door import connected, here, is_terminal, run_async
 from nanoide.cli.sights import Sights, look
-from nanoide.cli.turns import Telling, attempt_object, cost, describe, usage_object
+from nanoide.cli.turns import Telling, attempt_object, cost, describe, error_object, usage_object
 from nanoide.core.errors import ERRORS, HubError, NanoideError
 from nanoide.core.events import TextArrived, TurnAsked, TurnCancelled, TurnFailed, TurnFinished, TurnStarted
 from nanoide.core.value import Value
@@ -69,7 +69,13 @@ def run_tour(*, as_json: bool) -> int:
     """Run it and print what each session did. Returns 0 when every session answered."""
     folder = here()
     sights = look(folder)
-    visits = run_async(_visit_all(plan(sights, folder)))
+    try:
+        visits = run_async(_visit_all(plan(sights, folder)))
+    except NanoideError as error:
+        if not as_json:
+            raise
+        printer.json_object(tour_object(folder, ()) | error_object(error))
+        return error.exit_code
     if as_json:
         printer.json_object(tour_object(folder, visits))
     else:
@@ -246,5 +252,5 @@ def _visit_object(visit: Visit) -> dict[str, object]:
     if visit.stop.expected is not None:
         found["expected"] = visit.stop.expected
     if visit.error is not None:
-        found |= {"error": type(visit.error).__name__, "message": visit.error.message, "hint": visit.error.hint}
+        found |= error_object(visit.error)
     return found

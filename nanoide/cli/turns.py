@@ -83,11 +83,14 @@ def failure_object(
         "session": told.session.name if told else None,
         "skill": told.session.skill if told else skill,
         "text": text,
-        "error": type(error).__name__,
-        "message": error.message,
-        "hint": error.hint,
+        **error_object(error),
         "attempts": [attempt_object(each) for each in told.attempts] if told else [],
     }
+
+
+def error_object(error: NanoideError) -> dict[str, object]:
+    """What went wrong, with stable keys."""
+    return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
 
 
 def describe(event: TurnFinished) -> str:
