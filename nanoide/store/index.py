@@ -304,7 +304,7 @@ def _rank(rows: Sequence[tuple[str, int, str, float]], asked: frozenset[str], li
         taken[path] = taken.get(path, 0) + 1
         if taken[path] <= 3:
             label = f"{path}:{line}-{line + text.count(chr(10))}"
-            out.append(Source(kind="query", label=label, text=text, path=path, line=line, score=round(score, 4)))
+            out.append(Source(kind="query", label=label, text=text, path=path, line=line, score=score))
         if len(out) == limit:
             break
     return tuple(out)
