@@ -274,8 +274,12 @@ def _check_backend(backend: BackendTable, where: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", backend.name):
         raise SettingsError(f"{where}: a name has 1 to 64 letters, digits, '.', '_' or '-'")
     if backend.kind in {"openai", "anthropic"}:
-        parts = urlsplit(backend.base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(backend.base_url)
+            whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError as error:  # a bracket that does not close, a port that is no number
+            raise SettingsError(f"{where}: base_url {backend.base_url!r} is no http(s) address: {error}") from error
+        if not whole:
             raise SettingsError(f"{where}: base_url {backend.base_url!r} is no http(s) address")
         if backend.where == "device" and where_is(backend.base_url) != "device":
             raise SettingsError(
