@@ -122,8 +122,16 @@ class KvCache:
             self._users[cell] = 1
 
     def settle(self, line: Line, intended: list[int]) -> int:
-        """After an aborted or failed step: hold what the native side holds of `intended`. The new length."""
+        """After an aborted or failed step: hold what the native side holds of `intended`. The new length.
+
+        The last token is not held even if it was computed: nothing was sampled from it.
+        """
         there = self._memory.length(line.slot)
+        if there >= len(intended):
+            there = len(intended) - 1
+            if not self._memory.cut(line.slot, there):
+                self._memory.drop(line.slot)
+                there = 0
         known = len(line.tokens)
         if there > known:
             self.extend(line, intended[known:there])

@@ -7,6 +7,8 @@ fails, whatever the reason, fails alone.
 import time
 from collections.abc import Callable
 
+from nanoide.core.chat import Finish
+from nanoide.core.errors import Outcome
 from nanoide.engine.context import Chain, Context, Library, NativeError
 from nanoide.engine.kvcache import KvCache
 from nanoide.engine.model import Model, Window
@@ -32,6 +34,9 @@ STEP_S = 0.04
 """Prefill beside decoding sequences is sliced so that a step takes about this long."""
 
 SLICE_MIN = 32
+
+FAULTS = 3
+"""Computations of a single sequence that may fail in a row before the native context counts as lost."""
 
 
 class Fatal(Exception):
@@ -80,6 +85,7 @@ class Runner:
         self._work: dict[int, _Work] = {}
         self._speed = 0.0
         self._row_s = 0.0
+        self._faults = 0
 
     @property
     def facts(self) -> Facts:
@@ -145,17 +151,15 @@ class Runner:
         """Forget what is kept for `key`."""
         self._cache.release(key)
 
-    def step(self) -> list[Reply]:
-        """Compute once. Raises Fatal when the native context is beyond use."""
+    def step(self, replies: list[Reply]) -> None:
+        """Compute once; what there is to say is added to `replies`. Raises Fatal when the context is beyond use."""
         begun = time.perf_counter()
         self._scheduler.admit()
         step = self._scheduler.plan(self._slice())
         if not step:
-            return []
-        replies = list[Reply]()
+            return
         self._compute(step, replies)
         self._measure(sum(each.count for each in step), len(step), time.perf_counter() - begun)
-        return replies
 
     def _prompt(self, job: Job, fill: bool) -> list[int]:
         if fill and job.fill is not None:
@@ -178,6 +182,7 @@ class Runner:
             wanted.append((rows, batch.add(line.slot, rows.start, piece, rows.samples)))
         code = self._context.decode()
         if code == 0:
+            self._faults = 0
             for rows, row in wanted:
                 line = rows.sequence.line
                 assert line is not None
@@ -186,36 +191,40 @@ class Runner:
                     self._sampled(rows.sequence, row, replies)
             return
         # Whatever came of the step, the cache says what is really there.
+        left = list[Rows]()
         for rows in step:
             line = rows.sequence.line
             assert line is not None
-            self._cache.settle(line, rows.sequence.tokens)
-        if code == 2:
-            return
-        self._recover(code, step, replies)
+            start = self._cache.settle(line, rows.sequence.tokens)
+            left.append(Rows(rows.sequence, start, max(1, rows.start + rows.count - start)))
+        self._recover(code, left, replies)
 
     def _recover(self, code: int, step: list[Rows], replies: list[Reply]) -> None:
-        """1: no room. -1: an invalid row. Less: the backend failed. Find whose fault it is; the others go on."""
-        if code == 1 and self._cache.room(self._cache.free + 1):
+        """Find whose fault it was, by halves; the others go on.
+
+        1: no room. 2: aborted, the rest comes in the next step. -1: an invalid row. Less: the computation failed.
+        """
+        if code == 2 or (code == 1 and self._cache.room(self._cache.free + 1)):
             return
         if len(step) > 1:
-            if code == 1:
-                self._scheduler.preempt(max((each.sequence for each in step), key=lambda each: each.rank))
-                return
-            for rows in step:
-                self._compute([rows], replies)
+            half = len(step) // 2
+            self._compute(step[:half], replies)
+            self._compute(step[half:], replies)
             return
         rows = step[0]
         if code == 1 and rows.count > 1:
             self._compute([Rows(rows.sequence, rows.start, rows.count // 2)], replies)
-            return
-        if code == 1:
+        elif code == 1 and self._scheduler.running > 1:
+            self._scheduler.preempt(rows.sequence)
+        elif code == 1:
             self._fail(rows.sequence, "overloaded", "there is no room in the KV cache", replies)
         elif code == -1:
             self._fail(rows.sequence, "bad_request", "the model refused a token of the prompt", replies)
         else:
             self._fail(rows.sequence, "server_error", f"the computation failed ({code})", replies)
-            raise Fatal(f"llama_decode answered {code}")
+            self._faults += 1
+            if self._faults >= FAULTS:
+                raise Fatal(f"llama_decode answered {code}, {FAULTS} times in a row")
 
     def _sampled(self, sequence: Sequence, row: int, replies: list[Reply]) -> None:
         work = self._work[sequence.id]
@@ -233,14 +242,14 @@ class Runner:
         elif work.output >= work.wanted or len(sequence.tokens) >= sequence.limit:
             self._finish(work, "length", replies)
 
-    def _finish(self, work: _Work, finish: str, replies: list[Reply]) -> None:
+    def _finish(self, work: _Work, finish: Finish, replies: list[Reply]) -> None:
         sequence = work.sequence
         if text := work.text.flush():
             replies.append(Piece(id=sequence.id, text=text))
         replies.append(
             Done(
                 id=sequence.id,
-                finish="length" if finish == "length" else "stop",
+                finish=finish,
                 input=sequence.prompt,
                 reused=sequence.reused,
                 output=work.output,
@@ -248,15 +257,11 @@ class Runner:
         )
         self.cancel(sequence.id)
 
-    def _fail(self, sequence: Sequence, outcome: str, message: str, replies: list[Reply]) -> None:
+    def _fail(self, sequence: Sequence, outcome: Outcome, message: str, replies: list[Reply]) -> None:
         work = self._work.pop(sequence.id)
         work.chain.free()
         self._scheduler.end(sequence, keep=False)
-        match outcome:
-            case "overloaded" | "bad_request" | "server_error":
-                replies.append(Failed(id=sequence.id, outcome=outcome, message=f"{self.model.name}: {message}"))
-            case _:
-                raise AssertionError(outcome)
+        replies.append(Failed(id=sequence.id, outcome=outcome, message=f"{self.model.name}: {message}"))
 
     def _slice(self) -> int:
         """Prefill rows that a step with decoding sequences can bear."""

@@ -87,7 +87,7 @@ def _serve(load: Load, inbox: "SimpleQueue[Command]", say: Callable[[list[Reply]
                 case _:
                     assert_never(command)
         try:
-            replies += runner.step()
+            runner.step(replies)
         except Fatal as error:
             _log(f"fatal: {error}")
             say(replies)
