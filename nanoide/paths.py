@@ -1,6 +1,7 @@
 """Where everything is: config, data, state, log, socket, and what travels inside the package."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,14 +66,10 @@ def locate(environ: Mapping[str, str] = os.environ) -> Paths:
         import platformdirs
 
         dirs = platformdirs.PlatformDirs("nanoide", appauthor=False)
-        paths = _below(
-            dirs.user_config_path,
-            dirs.user_data_path,
-            dirs.user_state_path,
-            dirs.user_runtime_path,
-            dirs.user_log_path,
-            user,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # no XDG_RUNTIME_DIR is common in containers, and nothing to warn of
+            run = dirs.user_runtime_path
+        paths = _below(dirs.user_config_path, dirs.user_data_path, dirs.user_state_path, run, dirs.user_log_path, user)
     length = len(os.fsencode(paths.socket))
     if length > SOCKET_LIMIT:
         raise HubError(

@@ -9,13 +9,13 @@ import click
 from nanoide.cli import given, printer
 from nanoide.cli.consent import Questioner
 from nanoide.cli.door import connected, here, is_terminal, run_async
-from nanoide.cli.turns import Telling, describe, failure_object, result_object
+from nanoide.cli.turns import Telling, describe, failure_object, result_object, shown
 from nanoide.core.chat import Document
 from nanoide.core.document import language_of
 from nanoide.core.errors import ERRORS, InputError, Interrupted, NanoideError
 from nanoide.core.events import ConsentAsked, TextArrived, TurnCancelled, TurnFailed, TurnFinished, TurnStarted
 from nanoide.core.sanitize import Sanitizer
-from nanoide.wire import Ask, Input
+from nanoide.wire import Ask, Input, ShowSkill
 
 if TYPE_CHECKING:
     from nanoide.client.asking import Asking
@@ -93,6 +93,7 @@ async def _ask(request: Ask, *, as_json: bool) -> int:
     from nanoide.client.asking import Asking
 
     async with connected("cli ask") as connection:
+        await _check_given(connection, request)
         asking = await Asking.start(connection, request)
         try:
             return await _follow(connection, asking, request, as_json=as_json)
@@ -100,6 +101,18 @@ async def _ask(request: Ask, *, as_json: bool) -> int:
             # Ctrl+C: the answer nobody reads any more must not cost anything more.
             await asyncio.shield(asking.cancel())
             raise
+
+
+async def _check_given(connection: "Connection", request: Ask) -> None:
+    """Raise InputError when nothing was given to a skill that gathers nothing by itself."""
+    if request.text.strip() or request.document or any((each.text or "").strip() for each in request.inputs):
+        return
+    skill = await connection.call(ShowSkill(name=request.skill, folder=request.folder))
+    gathers = skill.settings.get("context")
+    if isinstance(gathers, list) and "diff" in gathers:
+        return  # a change is found in the folder
+    what = f"{request.inputs[0].label!r} is empty" if request.inputs else f"{request.skill!r} was given nothing"
+    raise InputError(what, hint="give a text, a file with -f, or something on standard input")
 
 
 async def _follow(connection: "Connection", asking: "Asking", request: Ask, *, as_json: bool) -> int:
@@ -112,16 +125,16 @@ async def _follow(connection: "Connection", asking: "Asking", request: Ask, *, a
                 if paper is not None:
                     paper.restart()
                 printer.note(f"{event.backend}{': ' + event.reason if event.reason else ''}")
-            case TextArrived() if paper is not None:
+            case TextArrived() if paper is not None and request.document is None:
                 paper.put(event.text, event.offset)
             case ConsentAsked() if request.interactive:
                 await Questioner(connection).answer(event)
             case TurnFinished():
                 if paper is not None:
-                    paper.finish(event.text)
+                    paper.finish(shown(event.text, request.document))
                     printer.note(describe(event))
                 else:
-                    printer.json_object(result_object(told, event))
+                    printer.json_object(result_object(told, event, request.document))
                 return 0
             case TurnFailed():
                 error = ERRORS.get(event.error, NanoideError)(event.message, hint=event.hint)

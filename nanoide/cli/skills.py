@@ -100,10 +100,10 @@ def new(name: str, local: bool) -> int:
     if not _NAME.fullmatch(name) or len(name) > 64:
         raise UsageError(f"{name!r} is no skill name", hint="1 to 64 lowercase letters and digits, single hyphens")
     folder = Path(here()) / name if local else places().skills / name
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise UsageError(f"{str(folder)!r} is there already", hint="choose another name") from error
+    if folder.exists():
+        raise UsageError(f"{str(folder)!r} is there already", hint="choose another name")
+    for each in reversed([folder, *(parent for parent in folder.parents if not parent.exists())]):
+        each.mkdir(mode=0o700)
     (folder / "SKILL.md").write_text(_SKILL.format(name=name), encoding="utf-8")
     (folder / "nanoide.toml").write_text(_OWN, encoding="utf-8")
     printer.answer(str(folder))

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from nanoide.cli import printer
 from nanoide.cli.door import connected, here, is_terminal, run_async
 from nanoide.cli.sights import Sights, look
-from nanoide.cli.turns import Telling, attempt_object, cost, describe, error_object, usage_object
+from nanoide.cli.turns import Telling, attempt_object, cost, describe, error_object, shown, usage_object
 from nanoide.core.errors import ERRORS, HubError, NanoideError
 from nanoide.core.events import TextArrived, TurnAsked, TurnCancelled, TurnFailed, TurnFinished, TurnStarted
 from nanoide.core.value import Value
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 Tell = Callable[[int, str], None]
 """Tells how far a stop is: its number, and a word."""
+
+
+_LINES = 14
+"""Of an answer that are printed for a person; JSON has all."""
 
 
 class Stop(Value, frozen=True):
@@ -55,7 +59,7 @@ class Visit(Value, frozen=True):
     @property
     def text(self) -> str:
         """The answer; empty when there is none."""
-        return self.finished.text if self.finished else ""
+        return shown(self.finished.text, self.stop.ask.document) if self.finished else ""
 
 
 @click.command()
@@ -222,7 +226,11 @@ def _print(folder: str, sights: Sights, visits: tuple[Visit, ...]) -> None:
         if each.finished is None:
             printer.answer(f"  ✗ {each.error}")
             continue
-        printer.answer("".join(f"  │ {line}\n" for line in each.text.splitlines() or [""]).rstrip("\n"))
+        lines = each.text.splitlines() or [""]
+        for line in lines[:_LINES]:
+            printer.answer(f"  │ {line}")
+        if len(lines) > _LINES:
+            printer.answer(f"  … {len(lines) - _LINES} more lines: nanoide session show {each.session}")
         if each.stop.expected is not None:
             printer.answer(f"  (there stood: {each.stop.expected.strip()})")
         printer.answer(f"  {describe(each.finished)}")

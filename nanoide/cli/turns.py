@@ -1,7 +1,7 @@
 """A turn that a command waits for: what was told of it, and how it is put in JSON and in one line."""
 
 from nanoide.cli.printer import millis, money
-from nanoide.core.chat import Attempt
+from nanoide.core.chat import Attempt, Document
 from nanoide.core.errors import NanoideError
 from nanoide.core.events import AttemptEnded, SessionEvent, TurnFinished
 from nanoide.core.session import Session
@@ -55,12 +55,12 @@ def cost(nano: int | None) -> str | None:
     return None if nano is None else usd(nano)
 
 
-def result_object(told: Telling, event: TurnFinished) -> dict[str, object]:
+def result_object(told: Telling, event: TurnFinished, document: Document | None = None) -> dict[str, object]:
     """A whole answer as `--json` prints it."""
     return {
         "session": told.session.name,
         "skill": told.session.skill,
-        "text": event.text,
+        "text": shown(event.text, document),
         "backend": event.backend,
         "where": event.where,
         "tier": event.tier,
@@ -91,6 +91,15 @@ def failure_object(
 def error_object(error: NanoideError) -> dict[str, object]:
     """What went wrong, with stable keys."""
     return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+def shown(text: str, document: Document | None) -> str:
+    """What of an answer is shown: of a completion only what an editor would take, or at least its first line."""
+    if document is None:
+        return text
+    from nanoide.completion.shape import shape
+
+    return shape(text, document) or text.lstrip("\n").partition("\n")[0].rstrip()
 
 
 def describe(event: TurnFinished) -> str:
