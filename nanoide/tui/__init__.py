@@ -1,0 +1,1 @@
+"""The command center: glass over the hub. It renders sessions and sends requests, and holds no truth."""

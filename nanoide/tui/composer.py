@@ -1,0 +1,77 @@
+"""Where a person writes: one line that grows to a few. Enter sends, Shift+Enter or Ctrl+J breaks the line."""
+
+from dataclasses import dataclass
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import TextArea
+
+from nanoide.core.sanitize import clean
+
+
+class Composer(TextArea):
+    """The text of one session's next question."""
+
+    DEFAULT_CSS = """
+    Composer {
+        height: auto;
+        max-height: 6;
+        padding: 0;
+        border: none;
+        border-left: vkey $line;
+        background: transparent;
+        color: $strong;
+        scrollbar-size: 0 0;
+        &:focus { border: none; border-left: vkey $accent; }
+        & .text-area--cursor-line { background: transparent; }
+        & .text-area--placeholder { color: $faint; }
+        &.-ascii { border: none; }
+        &.-ascii:focus { border: none; }
+    }
+    """
+
+    @dataclass
+    class Sent(Message):
+        """The person wants this asked."""
+
+        composer: "Composer"
+        text: str
+
+        @property
+        def control(self) -> "Composer":
+            """The composer it came from."""
+            return self.composer
+
+    def __init__(self, placeholder: str) -> None:
+        super().__init__(
+            soft_wrap=True,
+            highlight_cursor_line=False,
+            placeholder=Content(placeholder),
+            theme="css",
+        )
+        self.cursor_blink = False
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key == "enter":
+            event.stop()
+            event.prevent_default()
+            text = self.text.strip()
+            if text:
+                self.post_message(self.Sent(self, text))
+            return
+        if event.key in {"shift+enter", "ctrl+j", "alt+enter"}:
+            event.stop()
+            event.prevent_default()
+            self.insert("\n")
+            return
+        await super()._on_key(event)
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        event.text = clean(event.text)
+        await super()._on_paste(event)
+
+    def put(self, text: str) -> None:
+        """Replace what stands here, cursor at the end."""
+        self.load_text(clean(text))
+        self.move_cursor(self.document.end)

@@ -1,0 +1,327 @@
+"""A session's turns as lines, and the widget that scrolls them. Only what changed is made again."""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+
+from nanoide.core.chat import Attempt
+from nanoide.core.events import ConsentAsked
+from nanoide.core.sanitize import clean, clean_line
+from nanoide.core.session import ACTIVE, Session, Turn
+from nanoide.tui.prose import Answer, Kind, Line, Span, fit, line_of, wrapped
+from nanoide.tui.wording import Glyphs, cost, count, duration, plural
+
+_LEAD = "  "
+
+
+def question(turn: Turn, width: int) -> list[Line]:
+    """What the person asked, and what was given with it."""
+    lines = wrapped(clean(turn.asked), width, "asked") if turn.asked else []
+    if turn.inputs:
+        with_it = ", ".join(clean_line(each) for each in turn.inputs)
+        lines.append(line_of((fit(f"with {with_it}", width), "fact")))
+    if lines:
+        lines.append(())
+    return lines
+
+
+def facts(turn: Turn, width: int, glyphs: Glyphs) -> list[Line]:
+    """What stands under an answer: changes of rung, the consent asked for, an error, the line of facts."""
+    lines: list[Line] = [_switch(each, following, width, glyphs) for each, following in _switches(turn)]
+    match turn.state:
+        case "asking":
+            lines += consent(turn.consent, width) if turn.consent is not None else []
+        case "failed":
+            lines += failure(turn, width)
+        case "cancelled":
+            lines.append(((_LEAD + "stopped by you", "fact"),))
+        case "done":
+            lines.append(line_of((_LEAD + fit(_facts(turn, glyphs, width - 2), width - 2), "fact")))
+        case "queued" | "working" | "streaming":
+            pass
+    return lines
+
+
+def consent(asked: ConsentAsked, width: int) -> list[Line]:
+    """The question whether something may leave this machine, and its one-key answers."""
+    rows = [
+        ("to", f"{clean_line(asked.backend)} ({clean_line(asked.host)})"),
+        ("what", f"{clean_line(asked.what)}, {count(asked.tokens)} tokens"),
+        ("hidden", "; ".join(clean_line(each) for each in asked.hidden) or "nothing: no secret was found"),
+        ("price", "no price is known" if asked.cost_nano is None else f"about {cost(asked.cost_nano)}"),
+    ]
+    lines: list[Line] = [(("This would leave your machine", "alert"),), ()]
+    for name, value in rows:
+        first, *more = wrapped(value, max(8, width - 10), "strong")
+        lines.append(((f"{_LEAD}{name:<8}", "fact"), *first))
+        lines += [line_of((" " * 10, "fact"), *line) for line in more]
+    keys: list[Span] = [(_LEAD, "answer")]
+    for key, meaning in (("y", "once"), ("s", "this session"), ("a", "always"), ("n", "stay")):
+        keys.append((key, "alert"))
+        keys.append((f" {meaning}   ", "fact"))
+    if sum(len(text) for text, _ in keys) <= width:
+        return [*lines, (), tuple(keys)]
+    return [*lines, (), tuple(keys[:5]), ((_LEAD, "answer"), *keys[5:])]
+
+
+def failure(turn: Turn, width: int) -> list[Line]:
+    """What went wrong, where, and what to try."""
+    said = clean(turn.message or turn.error)
+    first, *more = wrapped(said, width - 4, "strong")
+    lines: list[Line] = [((_LEAD + "! ", "alert"), *first)]
+    lines += [line_of((_LEAD + _LEAD, "strong"), *line) for line in more]
+    if turn.hint:
+        said = wrapped("try: " + clean(turn.hint), width - 4, "fact")
+        lines += [line_of((_LEAD + _LEAD, "fact"), *line) for line in said]
+    where = [clean_line(turn.backend)] if turn.backend else []
+    if turn.total_ms:
+        where.append(f"after {duration(turn.total_ms)}")
+    if turn.text:
+        where.append("what had arrived is kept")
+    if where:
+        lines.append(line_of((_LEAD + _LEAD + ", ".join(where), "fact")))
+    return lines
+
+
+def _facts(turn: Turn, glyphs: Glyphs, width: int) -> str:
+    parts: list[str] = []
+    if turn.sources:
+        parts.append(plural(len(turn.sources), "source"))
+    ms = turn.ttft_ms if turn.ttft_ms is not None else turn.total_ms
+    parts.append(duration(ms))
+    backend = clean_line(turn.backend)
+    place = {"device": "on this device", "lan": "on the local network", "remote": "remote"}[turn.where]
+    tail = cost(turn.cost_nano)
+    sep = f" {glyphs.dot} "
+    line = sep.join([*parts, f"{backend}, {place}", tail])
+    return line if len(line) <= width else sep.join([*parts, backend, tail])
+
+
+def _switches(turn: Turn) -> list[tuple[Attempt, str]]:
+    """Attempts that failed, each with the rung that came after; the last one may have none."""
+    found: list[tuple[Attempt, str]] = []
+    for place, attempt in enumerate(turn.attempts):
+        if attempt.outcome in {"ok", "cancelled"}:
+            continue
+        after = turn.attempts[place + 1].backend if place + 1 < len(turn.attempts) else turn.backend
+        last = place + 1 == len(turn.attempts)
+        found.append((attempt, "" if last and (after == attempt.backend or turn.state == "failed") else after))
+    return found
+
+
+def _switch(attempt: Attempt, after: str, width: int, glyphs: Glyphs) -> Line:
+    reason = clean_line(attempt.reason) or attempt.outcome.replace("_", " ")
+    route = (
+        f"{clean_line(attempt.backend)} {glyphs.arrow} {clean_line(after)}" if after else clean_line(attempt.backend)
+    )
+    return ((fit(f"{_LEAD}{glyphs.switch} {route}  {reason}", width), "fact"),)
+
+
+class Block:
+    """The lines of one turn at one width."""
+
+    def __init__(self, width: int, glyphs: Glyphs) -> None:
+        self._width = width
+        self._glyphs = glyphs
+        self._turn: Turn | None = None
+        self._head: list[Line] = []
+        self._answer = Answer(width)
+        self._foot: list[Line] = []
+
+    def show(self, turn: Turn, reason: str) -> None:
+        """Follow the turn; `reason` is said while there is no text yet."""
+        before = self._turn
+        self._turn = turn
+        if before is None or before.asked != turn.asked or before.inputs != turn.inputs:
+            self._head = question(turn, self._width)
+        if before is None or before.text != turn.text:
+            self._answer.update(turn.text)
+        foot = facts(turn, self._width, self._glyphs)
+        waiting = turn.state in {"queued", "working"} and not turn.text
+        if waiting:
+            foot = [line_of((_LEAD + fit(clean_line(reason), self._width - 2), "faint")), *foot]
+        gap: list[Line] = [()] if foot and turn.text else []
+        self._foot = [*gap, *foot, ()]
+
+    def __len__(self) -> int:
+        return len(self._head) + len(self._answer.lines) + len(self._foot)
+
+    def __getitem__(self, place: int) -> Line:
+        """The line at `place`; streaming text ends in a cursor."""
+        if place < len(self._head):
+            return self._head[place]
+        place -= len(self._head)
+        answer = self._answer.lines
+        if place < len(answer):
+            line = answer[place]
+            streams = self._turn is not None and self._turn.state == "streaming"
+            if streams and place == len(answer) - 1:
+                return (*line, (self._glyphs.cursor, "alert"))
+            return line
+        return self._foot[place - len(answer)]
+
+
+_KINDS: dict[Kind, str] = {
+    kind: f"transcript--{kind}" for kind in ("asked", "answer", "heading", "code", "fact", "faint", "strong", "alert")
+}
+
+
+class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
+    """A session's turns, the newest at the bottom; follows the end unless the person scrolled away."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(_KINDS.values())
+    DEFAULT_CSS = """
+    Transcript {
+        height: 1fr;
+        scrollbar-size: 0 0;
+        background: transparent;
+        & .transcript--asked { color: $strong; text-style: bold; }
+        & .transcript--answer { color: $foreground; }
+        & .transcript--heading { color: $strong; text-style: bold; }
+        & .transcript--code { color: $strong; }
+        & .transcript--fact { color: $muted; }
+        & .transcript--faint { color: $faint; }
+        & .transcript--strong { color: $strong; }
+        & .transcript--alert { color: $accent; text-style: bold; }
+    }
+    """
+
+    class Moved(Message):
+        """The person scrolled, or the text grew: more or less stands below."""
+
+    def __init__(self, glyphs: Glyphs, empty: Callable[[], list[str]]) -> None:
+        super().__init__()
+        self._glyphs = glyphs
+        self._empty = empty
+        self._session: Session | None = None
+        self._blocks: list[Block] = []
+        self._turns: tuple[Turn, ...] = ()
+        self._starts: list[int] = [0]
+        self._width = 0
+        self._styles: dict[str, Style] = {}
+        self._follow = True
+
+    @property
+    def below(self) -> int:
+        """Lines below the last one on screen."""
+        return max(0, self._starts[-1] - self.scroll_offset.y - self.size.height)
+
+    @property
+    def at_end(self) -> bool:
+        """True when the newest line is on screen."""
+        return self.below == 0
+
+    def show(self, session: Session) -> None:
+        """Follow the session."""
+        self._session = session
+        if self._width:
+            self._update()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Wrap again when the width changed."""
+        if event.size.width != self._width:
+            self._width = event.size.width
+            self._blocks.clear()
+            self._turns = ()
+        self._update()
+
+    def notify_style_update(self) -> None:
+        """Look the styles up again."""
+        super().notify_style_update()
+        self._styles.clear()
+
+    def jump(self, direction: int) -> None:
+        """To the beginning or the end."""
+        self._follow = direction > 0
+        if direction > 0:
+            self.scroll_end(animate=False, immediate=True)
+        else:
+            self.scroll_home(animate=False, immediate=True)
+
+    def scroll_by(self, lines: int) -> None:
+        """Down by so many lines, up when negative."""
+        self.scroll_to(y=self.scroll_offset.y + lines, animate=False)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Remember whether the end is followed."""
+        super().watch_scroll_y(old_value, new_value)
+        self._follow = new_value >= self.max_scroll_y
+        self.post_message(self.Moved())
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The selected text."""
+        text = "\n".join("".join(part for part, _ in self._line(place)) for place in range(self._starts[-1]))
+        return selection.extract(text), "\n"
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        """Show it."""
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the screen."""
+        place = self.scroll_offset.y + y
+        width = self.size.width
+        base = self.rich_style
+        if self._starts[-1] == 0:
+            said = self._empty() if self._session is not None and not self._session.turn_count else []
+            if y >= len(said):
+                return Strip.blank(width, base)
+            return Strip([Segment(fit(said[y], width), self._style("faint"))]).adjust_cell_length(width, base)
+        if place >= self._starts[-1]:
+            return Strip.blank(width, base)
+        strip = Strip([Segment(text, self._style(kind)) for text, kind in self._line(place) if text])
+        selection = self.text_selection
+        if selection is not None and (span := selection.get_span(place)) is not None:
+            start, end = span
+            end = strip.cell_length if end == -1 else end
+            marked = self.screen.get_component_rich_style("screen--selection")
+            strip = Strip.join(
+                [strip.crop(0, start), strip.crop(start, end).apply_style(marked), strip.crop(end, strip.cell_length)]
+            )
+        return strip.adjust_cell_length(width, base).apply_offsets(0, place)
+
+    def _line(self, place: int) -> Line:
+        block = bisect_right(self._starts, place) - 1
+        return self._blocks[block][place - self._starts[block]]
+
+    def _style(self, kind: Kind) -> Style:
+        name = _KINDS[kind]
+        style = self._styles.get(name)
+        if style is None:
+            style = self._styles[name] = self.get_component_rich_style(name)
+        return style
+
+    def _update(self) -> None:
+        session = self._session
+        if session is None or not self._width:
+            return
+        turns = session.turns
+        if [each.id for each in turns[: len(self._turns)]] != [each.id for each in self._turns]:
+            self._blocks.clear()
+            self._turns = ()
+        for place, turn in enumerate(turns):
+            if place >= len(self._blocks):
+                self._blocks.append(Block(self._width, self._glyphs))
+            elif turn is self._turns[place] and turn.state not in ACTIVE:
+                continue
+            self._blocks[place].show(turn, session.reason)
+        del self._blocks[len(turns) :]
+        self._turns = turns
+        starts = [0]
+        for block in self._blocks:
+            starts.append(starts[-1] + len(block))
+        self._starts = starts
+        self.virtual_size = Size(self._width, starts[-1])
+        if self._follow:
+            self.scroll_end(animate=False, immediate=True)
+        self.refresh()
+        self.post_message(self.Moved())
