@@ -80,17 +80,19 @@ def parse(text: str) -> list[Change]:
     changes: list[Change] = []
     change: Change | None = None
     minus = plus = 0
+    columns = 1
     old = near = ""
     for raw in text.split("\n"):
         line = raw.removesuffix("\r")
         if change is not None and (minus > 0 or plus > 0) and line[:1] in {"+", "-", " ", ""}:
-            sign = line[:1]
-            near = _near(change, near, sign, line[1:])
+            signs, content = line[:columns], line[columns:]  # a merge has a column of signs for each parent
+            sign = "-" if "-" in signs else "+" if "+" in signs else " "
+            near = _near(change, near, sign, content)
             if sign == "+":
-                change.added.append(line[1:])
+                change.added.append(content)
                 plus -= 1
             elif sign == "-":
-                change.removed.append(line[1:])
+                change.removed.append(content)
                 minus -= 1
             else:
                 minus, plus = minus - 1, plus - 1
@@ -110,7 +112,8 @@ def parse(text: str) -> list[Change]:
             change = Change(old if status == "deleted" else new, old, status, False, [], [], [])
             changes.append(change)
         elif change is not None and (hunk := _HUNK.match(line)):
-            minus, plus = int(hunk["b"] or 1), int(hunk["d"] or 1)
+            columns = len(line) - len(line.lstrip("@")) - 1
+            minus, plus = int(hunk["b"] or 1) if columns == 1 else 0, int(hunk["d"] or 1)
             near = hunk["around"].strip()
         elif change is not None:
             change = changes[-1] = _noted(change, line)
@@ -119,7 +122,9 @@ def parse(text: str) -> list[Change]:
 
 def _near(change: Change, near: str, sign: str, line: str) -> str:
     """The head of what this line is in, as far as the hunk shows; noted in the change when the line is one of it."""
-    if sign in {" ", ""}:
+    if sign == "+" and _SYMBOL.match(line):
+        return ""  # what follows is in something new, which is told as such
+    if sign == " ":
         return line if _SYMBOL.match(line) else near
     if near and line.strip() and near not in change.around and _indent(line) > _indent(near):
         change.around.append(near)

@@ -113,6 +113,17 @@ def _fitting(copied: str, rest: str) -> str:
     for size in range(min(len(copied), len(tail)), 0, -1):
         if copied.endswith(tail[:size]):
             return copied[:-size]
-    # Something else stands there: take the copied text up to the sign that comes next.
-    sign = copied.find(tail[0])
-    return copied[:sign] if sign > 0 else ""
+    if tail[0].isalnum():
+        return ""  # in the middle of a line: whatever is copied would not fit
+    return _balanced(copied)
+
+
+def _balanced(text: str) -> str:
+    """`text` up to the first closer that nothing in it opened: that one stands behind the cursor already."""
+    open_now: list[str] = []
+    for at, char in enumerate(text):
+        if char in "([{":
+            open_now.append(char)
+        elif char in ")]}" and not (open_now and open_now.pop()):
+            return text[:at]
+    return text
