@@ -1,13 +1,13 @@
 """A home of its own for every test, and a real hub where one is asked for."""
 
 import asyncio
-import os
+import contextlib
 import shutil
-import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nanoide import wire
@@ -51,10 +51,9 @@ async def _stop_hub(paths: Paths) -> None:
         await connection.call(wire.StopHub())
         async for _ in connection.notices():
             pass
-    for _ in range(500):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        await asyncio.sleep(0.01)
-    os.kill(pid, signal.SIGKILL)
+            process.wait(timeout=10)
+        except psutil.TimeoutExpired:
+            process.kill()

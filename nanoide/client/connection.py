@@ -63,13 +63,20 @@ class Connection:
     async def open(cls, path: Path, *, client: str) -> "Connection":
         """Connect to the socket at `path` and greet.
 
-        Raises OSError when nobody listens there, HubError when whoever does is not this user's hub of this version.
+        Raises OSError when nobody listens there or the hub is just leaving, HubError when whoever does listen
+        is not this user's hub of this version.
         """
         reader, writer = await asyncio.open_unix_connection(path, limit=wire.FRAME_LIMIT)
         connection = cls(reader, writer)
         try:
             _check_peer(cast("socket.socket", writer.get_extra_info("socket")))
             await connection.call(wire.Initialize(protocol=wire.PROTOCOL_VERSION, client=client, version=__version__))
+        except HubError as error:
+            leaving = connection.closed
+            await connection.aclose()
+            if leaving:
+                raise ConnectionResetError("the hub is leaving") from error
+            raise
         except BaseException:
             await connection.aclose()
             raise

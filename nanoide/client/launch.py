@@ -7,12 +7,11 @@ one, and the hub itself holds `hub.lock` for as long as it lives.
 import asyncio
 import fcntl
 import os
-import subprocess
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from nanoide.client.connection import Connection
 from nanoide.core.errors import HubError
@@ -32,7 +31,7 @@ async def connect(paths: Paths, *, client: str, start: bool = True) -> Connectio
     """
     try:
         return await _open(paths, client)
-    except (FileNotFoundError, ConnectionRefusedError) as error:
+    except (FileNotFoundError, ConnectionError) as error:
         if not start:
             raise HubError("the hub does not run", hint="any nanoide command starts it") from error
     except OSError as error:
@@ -51,32 +50,43 @@ async def _open(paths: Paths, client: str) -> Connection:
 
 async def _start(paths: Paths, client: str) -> Connection:
     log = paths.log / "hub.log"
-    with _private(log) as out:
-        before = out.tell()
-        process = subprocess.Popen(  # noqa: ASYNC220 - returns at once, and nothing else waits for this client
-            [sys.executable, "-m", "nanoide.hub"],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            cwd="/",
-            start_new_session=True,
-        )
+    pid, before = _spawn(log)
     deadline = asyncio.get_running_loop().time() + START_LIMIT
     while True:
         try:
             return await _open(paths, client)
         except OSError:
             pass
-        if process.poll() is not None:
+        if _ended(pid):
             raise HubError(f"the hub did not start: {_last_line(log, before)}", hint="see nanoide hub log")
         if asyncio.get_running_loop().time() > deadline:
-            process.terminate()
+            os.kill(pid, signal.SIGTERM)
             raise HubError(f"the hub did not listen within {START_LIMIT:.0f} s", hint="see nanoide hub log")
         await asyncio.sleep(_STEP)
 
 
-def _private(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
+def _spawn(log: Path) -> tuple[int, int]:
+    """Start a hub that outlives this process. Returns its pid and where its words begin in `log`.
+
+    Not subprocess.Popen, which wants to see its child end; the hub makes a session of its own.
+    """
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "nanoide.hub"],
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, out, 2)],
+        )
+        return pid, os.fstat(out).st_size
+    finally:
+        os.close(out)
+        os.close(null)
+
+
+def _ended(pid: int) -> bool:
+    return os.waitpid(pid, os.WNOHANG)[0] != 0
 
 
 def _last_line(log: Path, offset: int) -> str:

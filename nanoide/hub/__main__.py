@@ -1,5 +1,6 @@
 """`python -m nanoide.hub`: how a client starts the hub. People use `nanoide hub run`."""
 
+import os
 import sys
 
 from nanoide.core.errors import NanoideError
@@ -7,7 +8,10 @@ from nanoide.paths import locate
 
 
 def main() -> int:
-    """Be the hub."""
+    """Be the hub, in a session of its own: it outlives the terminal of whoever started it."""
+    if os.getpgrp() != os.getpid():
+        os.setsid()
+    os.chdir("/")
     try:
         paths = locate()
     except NanoideError as error:

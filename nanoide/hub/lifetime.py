@@ -6,7 +6,9 @@ import logging
 import logging.handlers
 import os
 import signal
+import socket
 import sys
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 
@@ -23,6 +25,9 @@ log = logging.getLogger(__name__)
 STATUS_EVERY = 2.0
 """Seconds between two looks at whether the status changed, while somebody is attached."""
 
+LEAVE_LIMIT = 10.0
+"""Seconds for which a new hub waits for one that is leaving."""
+
 LOG_BYTES = 2_000_000
 """Size at which the log is turned over; two old ones are kept."""
 
@@ -31,7 +36,7 @@ def run(paths: Paths) -> int:
     """Be the hub until told to leave. Returns the exit code; every failure is one line on stderr."""
     try:
         paths.prepare()
-        lock = _lock(paths.socket.with_name("hub.lock"))
+        lock = _lock(paths.socket.with_name("hub.lock"), paths.socket)
     except (NanoideError, OSError) as error:
         sys.stderr.write(f"nanoide: {error}\n")
         return getattr(error, "exit_code", 1)
@@ -91,15 +96,27 @@ async def _tell_status(workshop: Workshop) -> None:
                 told = current
 
 
-def _lock(path: Path) -> int:
-    """Hold the lock of the only hub until the process ends. Raises HubError when another one lives."""
+def _lock(path: Path, listening: Path) -> int:
+    """Hold the lock of the only hub until the process ends; one that is leaving is waited for.
+
+    Raises HubError when another one lives, which is to say that it listens.
+    """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise HubError("a hub runs already", hint="nanoide hub status tells which") from None
-    return handle
+    deadline = time.monotonic() + LEAVE_LIMIT
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except BlockingIOError:
+            if _listens(listening) or time.monotonic() > deadline:
+                os.close(handle)
+                raise HubError("a hub runs already", hint="nanoide hub status tells which") from None
+            time.sleep(0.02)
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def _log_to(path: Path) -> None:

@@ -13,7 +13,7 @@ from nanoide.client.connection import Connection
 from nanoide.client.launch import connect
 from nanoide.core.errors import InputError, UnknownName, UsageError
 from nanoide.core.events import SessionEvent, TextArrived, TurnAsked, TurnCancelled, TurnFailed, TurnFinished
-from nanoide.core.session import Session, apply
+from nanoide.core.session import apply
 from nanoide.paths import Paths
 
 SOURCE = '''"""A tiny module."""
@@ -57,17 +57,13 @@ async def test_a_turn_is_asked_streamed_and_finished(hub: Connection, folder: Pa
 
 async def test_a_pane_that_folds_the_events_holds_what_the_hub_holds(hub: Connection, folder: Path) -> None:
     """Applying the events to the session as it was asked gives the hub's own session."""
+    held = await hub.call(wire.OpenSession(skill="explain-code", folder=str(folder)))
+    await hub.call(wire.Watch(sessions=(held.id,)))
     notices = hub.notices()
-    asking = await Asking.start(hub, explain(folder))
-    held: Session = (await hub.call(wire.Watch(sessions=(asking.asked.session.id,)))).sessions[0]
-    seq = (await hub.call(wire.Attach())).seq
+    await hub.call(explain(folder, session=held.id))
     async for notice in notices:
         assert isinstance(notice, wire.Published)
-        if isinstance(notice.event, TurnFinished) and notice.seq <= seq:
-            held = (await hub.call(wire.Watch(sessions=(held.id,)))).sessions[0]
-            break
-        if notice.seq > seq or isinstance(notice.event, TextArrived):
-            held = apply(held, notice.event)
+        held = apply(held, notice.event)
         if isinstance(notice.event, TurnFinished):
             break
     assert held == await hub.call(wire.FindSession(name=held.name))
