@@ -67,7 +67,7 @@ class AnthropicBackend:
                         break
             self._trouble = ""
         except BackendError as error:
-            self._trouble = error.message
+            self._trouble = faults.trouble(error)
             raise
         finally:
             self._running -= 1

@@ -45,6 +45,15 @@ _LONGEST = 200
 """Characters of a server's own words that we repeat."""
 
 
+_OF_THE_PROMPT: frozenset[Outcome] = frozenset({"bad_request", "context", "content_filter"})
+"""The server is well; it only does not like this prompt."""
+
+
+def trouble(error: BackendError) -> str:
+    """What an error says about the server's health, as a phrase; empty when it is the prompt's fault."""
+    return "" if error.outcome in _OF_THE_PROMPT else error.message
+
+
 class Answered(BackendError):
     """A server answered with an error, before any stream began."""
 

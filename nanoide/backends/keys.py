@@ -69,13 +69,15 @@ def _from_file(path: Path) -> str:
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _missing(f"no key: {str(path)!r}: {error.strerror}", f"put the key into {path}, mode 0600") from error
-    with os.fdopen(number, "rb") as file:
+    try:
         status = os.fstat(number)
         if not stat.S_ISREG(status.st_mode):
             raise _missing(f"no key: {str(path)!r} is not a regular file", "name a plain file with the key in it")
         if status.st_mode & 0o077:
             raise _missing(f"the key file {str(path)!r} can be read by others", f"chmod 600 {path}")
-        text = file.read(_LARGEST + 1)
+        text = os.read(number, _LARGEST + 1)
+    finally:
+        os.close(number)
     secret = text.decode("utf-8", "replace").strip()
     if not secret or len(text) > _LARGEST:
         raise _missing(f"no key: {str(path)!r} does not hold one", "put the key, and nothing else, into it")

@@ -65,7 +65,7 @@ class OpenAIBackend:
                         break
             self._trouble = ""
         except BackendError as error:
-            self._trouble = error.message
+            self._trouble = faults.trouble(error)
             raise
         finally:
             self._running -= 1
@@ -189,7 +189,7 @@ class _Frame(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     model: str | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
     object: str | None = None
 
 
@@ -266,7 +266,7 @@ class _Reader:
             frame = self._decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BackendError("the stream is not what the protocol says", outcome="protocol") from error
-        if (frame.error is not None and bytes(frame.error) != b"null") or frame.object == "error":
+        if bytes(frame.error) != b"null" or frame.object == "error":
             raise faults.in_stream(data, secret=self._secret)
         if frame.usage is not None:
             self._usage = frame.usage  # the last one counts

@@ -21,6 +21,8 @@ class Patience(Value, frozen=True):
     """The first rest; it doubles with each probe that fails."""
     longest: float = 60.0
     """No rest of our own is longer."""
+    crashes: bool = True
+    """False for a backend that starts anew by itself and minds how often: a crash is then not counted here."""
     told: float = 900.0
     """At most so long is a backend's own Retry-After believed."""
 
@@ -95,7 +97,7 @@ class Breaker:
         """The attempt that was given `leave` ended with `outcome`."""
         if leave.probe:
             self._probing = False
-        if outcome in _NOBODY:
+        if outcome in _NOBODY or (outcome == "crashed" and not self._patience.crashes):
             return
         if outcome == "ok" or outcome in _NEUTRAL:
             # Also an attempt from before the opening: when it ends well, the backend is back.

@@ -20,7 +20,7 @@ from nanoide.core.errors import BackendError, UnknownName
 from nanoide.core.policy import Egress, narrowest
 from nanoide.routing import ladder
 from nanoide.routing.attempt import Try, phrase
-from nanoide.routing.breaker import Breaker
+from nanoide.routing.breaker import Breaker, Patience
 from nanoide.routing.budget import Purse, Spent
 from nanoide.routing.egress import Consent, Customs, Gate, Held
 from nanoide.routing.ladder import Candidate, Trouble
@@ -110,7 +110,8 @@ class Router:
             table = tables.get(name)
             price = None if table is None else table.prices()
             gate = Gate(backend, customs, price=price, policies=_policies(settings, name))
-            self._steps[name] = _Step(gate, table, None if backend.tier == "reflex" else Breaker())
+            breaker = Breaker(Patience(crashes=backend.kind != "llama")) if backend.tier == "model" else None
+            self._steps[name] = _Step(gate, table, breaker)
 
     async def stream(
         self,
