@@ -430,7 +430,7 @@ class Actions(App[int], inherit_bindings=False):
         """All keys."""
         from nanoide.tui.help import Help
 
-        self.push_screen(Help(self.keymap, self.glyphs, wide=self.size.width >= 104))
+        self.push_screen(Help(self.keymap, self.glyphs, wide=self.size.width >= 112))
 
     def action_leader(self) -> None:
         """The popup of keys that need no Alt."""

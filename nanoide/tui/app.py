@@ -51,6 +51,8 @@ def now() -> datetime:
 class Main(Screen[None], inherit_bindings=False):
     """The one screen; Textual's own keys for moving the focus are not wanted here."""
 
+    AUTO_FOCUS = ""
+
 
 class CommandCenter(Actions):
     """The whole window onto the hub."""

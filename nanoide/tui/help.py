@@ -23,7 +23,7 @@ class Help(ModalScreen[None]):
         align: center middle;
         background: $background 40%;
         & > VerticalScroll {
-            width: 100; max-width: 96%; height: auto; max-height: 94%;
+            width: 108; max-width: 96%; height: auto; max-height: 94%;
             border: round $accent; background: $surface; border-title-color: $strong; padding: 0 2;
             border-subtitle-color: $faint; border-subtitle-align: right; scrollbar-size: 0 0;
         }
@@ -74,7 +74,7 @@ def text(keymap: Keymap, glyphs: Glyphs, *, columns: int) -> Content:
     for block in blocks:
         side = left if len(left) < half else right
         side += [*([Content("")] if side else []), *block]
-    width = 46
+    width = 52
     lines: list[Content] = []
     for place in range(max(len(left), len(right))):
         one = left[place] if place < len(left) else Content("")
@@ -105,7 +105,7 @@ def _title(action: Action) -> str:
 
 
 def _line(keys: str, title: str) -> Content:
-    return Content.assemble((pad(keys, 15), "$accent"), title)
+    return Content.assemble((pad(keys, 14), "$accent"), title)
 
 
 def _writing() -> list[Content]:
@@ -113,7 +113,7 @@ def _writing() -> list[Content]:
         Content.assemble(("Writing", "$strong bold")),
         _line("enter", "Ask"),
         _line("ctrl+j", "New line (also shift+enter)"),
-        _line("esc", "To the turns: letters are keys there"),
+        _line("esc", "To the turns; letters are keys there"),
     ]
 
 
@@ -125,7 +125,7 @@ def _states(glyphs: Glyphs) -> list[Content]:
         "failed": "failed",
         "done": "done, not seen yet",
         "idle": "idle",
-        "parked": "parked: nothing of it is in memory",
+        "parked": "parked: not in memory",
     }
     signs = [(glyphs.states[state], meaning) for state, meaning in meanings.items()]
     return [Content.assemble(("States", "$strong bold")), *(_line(sign, meaning) for sign, meaning in signs)]

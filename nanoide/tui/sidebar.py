@@ -270,8 +270,8 @@ class Sidebar(Widget):
         self.list.show(found, current)
         listed = sum(isinstance(row, Session) for row in found)
         told = str(len(sessions)) if listed == len(sessions) else f"{listed} of {len(sessions)}"
-        width = max(0, (self.size.width or 42) - 1)
-        self._title.update(Content(pad(" sessions", max(0, width - len(told) - 1)) + told))
+        width = max(0, self.size.width or 41)
+        self._title.update(Content(pad(" sessions", max(0, width - len(told) - 1)) + f"{told} "))
 
     def on_resize(self, event: events.Resize) -> None:
         """Set the heading's count to the right again."""

@@ -36,7 +36,9 @@ def question(turn: Turn, width: int) -> list[Line]:
 
 def facts(turn: Turn, width: int, glyphs: Glyphs) -> list[Line]:
     """What stands under an answer: changes of rung, the consent asked for, an error, the line of facts."""
-    lines: list[Line] = [_switch(each, following, width, glyphs) for each, following in _switches(turn)]
+    lines: list[Line] = []
+    for each, following in _switches(turn):
+        lines += _switch(each, following, width, glyphs)
     match turn.state:
         case "asking":
             lines += consent(turn.consent, width) if turn.consent is not None else []
@@ -59,13 +61,18 @@ def consent(asked: ConsentAsked, width: int) -> list[Line]:
         ("hidden", "; ".join(clean_line(each) for each in asked.hidden) or "nothing: no secret was found"),
         ("price", "no price is known" if asked.cost_nano is None else f"about {cost(asked.cost_nano)}"),
     ]
-    lines: list[Line] = [(("This would leave your machine", "alert"),), ()]
+    lines: list[Line] = [*wrapped("This would leave your machine", width, "alert"), ()]
     for name, value in rows:
         first, *more = wrapped(value, max(8, width - 10), "strong")
         lines.append(((f"{_LEAD}{name:<8}", "fact"), *first))
         lines += [line_of((" " * 10, "fact"), *line) for line in more]
     keys: list[Span] = [(_LEAD, "answer")]
-    for key, meaning in (("y", "once"), ("s", "this session"), ("a", "always"), ("n", "stay")):
+    for key, meaning in (
+        ("y", "once"),
+        ("s", "session" if width < 50 else "this session"),
+        ("a", "always"),
+        ("n", "stay"),
+    ):
         keys.append((key, "alert"))
         keys.append((f" {meaning}   ", "fact"))
     if sum(len(text) for text, _ in keys) <= width:
@@ -93,17 +100,20 @@ def failure(turn: Turn, width: int) -> list[Line]:
 
 
 def _facts(turn: Turn, glyphs: Glyphs, width: int) -> str:
-    parts: list[str] = []
-    if turn.sources:
-        parts.append(plural(len(turn.sources), "source"))
-    ms = turn.ttft_ms if turn.ttft_ms is not None else turn.total_ms
-    parts.append(duration(ms))
+    """Sources, first token, rung, cost; what fits of it, the rung and the cost in any case."""
+    sources = [plural(len(turn.sources), "source")] if turn.sources else []
+    first = [duration(turn.ttft_ms if turn.ttft_ms is not None else turn.total_ms)]
     backend = clean_line(turn.backend)
     place = {"device": "on this device", "lan": "on the local network", "remote": "remote"}[turn.where]
-    tail = cost(turn.cost_nano)
+    paid = cost(turn.cost_nano)
     sep = f" {glyphs.dot} "
-    line = sep.join([*parts, f"{backend}, {place}", tail])
-    return line if len(line) <= width else sep.join([*parts, backend, tail])
+    said = [
+        sep.join([*sources, *first, f"{backend}, {place}", paid]),
+        sep.join([*sources, *first, backend, paid]),
+        sep.join([*first, backend, paid]),
+        sep.join([backend, paid]),
+    ]
+    return next((each for each in said if len(each) <= width), said[-1])
 
 
 def _switches(turn: Turn) -> list[tuple[Attempt, str]]:
@@ -118,12 +128,12 @@ def _switches(turn: Turn) -> list[tuple[Attempt, str]]:
     return found
 
 
-def _switch(attempt: Attempt, after: str, width: int, glyphs: Glyphs) -> Line:
+def _switch(attempt: Attempt, after: str, width: int, glyphs: Glyphs) -> list[Line]:
     reason = clean_line(attempt.reason) or attempt.outcome.replace("_", " ")
     route = (
         f"{clean_line(attempt.backend)} {glyphs.arrow} {clean_line(after)}" if after else clean_line(attempt.backend)
     )
-    return ((fit(f"{_LEAD}{glyphs.switch} {route}  {reason}", width), "fact"),)
+    return wrapped(f"{glyphs.switch} {route}  {reason}", width, "fact", indent=2)
 
 
 class Block:
@@ -209,6 +219,8 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         self._width = 0
         self._styles: dict[str, Style] = {}
         self._follow = True
+        self._placing = False
+        """True while this widget itself scrolls to the end."""
 
     @property
     def below(self) -> int:
@@ -233,6 +245,7 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
             self._blocks.clear()
             self._turns = ()
         self._update()
+        self.call_after_refresh(self._stay)
 
     def notify_style_update(self) -> None:
         """Look the styles up again."""
@@ -241,11 +254,10 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
 
     def jump(self, direction: int) -> None:
         """To the beginning or the end."""
-        self._follow = direction > 0
         if direction > 0:
-            self.scroll_end(animate=False, immediate=True)
+            self._to_end()
         else:
-            self.scroll_home(animate=False, immediate=True)
+            self.scroll_to(y=0, animate=False)
 
     def scroll_by(self, lines: int) -> None:
         """Down by so many lines, up when negative."""
@@ -254,7 +266,8 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Remember whether the end is followed."""
         super().watch_scroll_y(old_value, new_value)
-        self._follow = new_value >= self.max_scroll_y
+        if not self._placing:
+            self._follow = self.at_end
         self.post_message(self.Moved())
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
@@ -322,6 +335,17 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         self._starts = starts
         self.virtual_size = Size(self._width, starts[-1])
         if self._follow:
-            self.scroll_end(animate=False, immediate=True)
+            self._to_end()
         self.refresh()
         self.post_message(self.Moved())
+
+    def _stay(self) -> None:
+        """A new size is known to the scrolling only after the layout."""
+        if self._follow:
+            self._to_end()
+
+    def _to_end(self) -> None:
+        self._follow = True
+        self._placing = True
+        self.scroll_to(y=max(0, self._starts[-1] - self.size.height), animate=False, force=True)
+        self._placing = False

@@ -14,7 +14,7 @@ from textual.widgets import Static
 from nanoide.core.errors import NanoideError
 from nanoide.core.sanitize import clean_line
 from nanoide.tui.prose import pad, width_of
-from nanoide.tui.wording import Glyphs, count, duration, money
+from nanoide.tui.wording import Glyphs, count, duration, money, plural
 from nanoide.wire import HubStatus, ReadUsage, UsageKey, UsageReport, UsageRow
 
 Period = Literal["today", "block", "week", "month", "all"]
@@ -154,7 +154,7 @@ def sums(report: UsageReport, status: HubStatus, speeds: Sequence[int], width: i
     if total.unpriced:
         parts.append(f"{total.unpriced:,} without a price")
     if total.failed:
-        parts.append(f"{total.failed:,} attempts failed")
+        parts.append(f"{plural(total.failed, 'attempt')} failed")
     if total.ttft_p50_ms is not None:
         parts.append(f"first token p50 {duration(total.ttft_p50_ms)}")
     lines = [Content.assemble(("   ".join(parts), "$strong"))]
