@@ -51,8 +51,9 @@ class Running:
 
 
 def environ(home: Path) -> dict[str, str]:
-    """This environment, with everything of nanoide below `home`, and a terminal that knows colours."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NANOIDE_", "TEXTUAL"))}
+    """This environment as a person has it: nanoide below `home`, colours, and Python keeping its bytecode."""
+    left_out = ("NANOIDE_", "TEXTUAL", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return kept | {"NANOIDE_HOME": str(home), "TERM": "xterm-256color", "COLORTERM": "truecolor"}
 
 
