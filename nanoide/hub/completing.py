@@ -14,7 +14,7 @@ from nanoide import wire
 from nanoide.completion import request as completion
 from nanoide.completion.cache import Cache
 from nanoide.completion.shape import shape
-from nanoide.core.chat import Attempt, End, Prompt, Rung, Text
+from nanoide.core.chat import Attempt, Document, End, Passed, Prompt, Rung, Text
 from nanoide.core.errors import InputError
 from nanoide.core.policy import Tier, Where, narrowest
 from nanoide.core.usage import Usage
@@ -39,7 +39,7 @@ class _Answer:
         self.where: Where = "device"
         self.tier: Tier = "model"
         self.attempts: list[Attempt] = []
-        self.passed: list[wire.Passed] = []
+        self.passed: list[Passed] = []
         self.first: float | None = None
 
     def completed(self, text: str, began: float) -> wire.Completed:
@@ -159,7 +159,7 @@ class Completions:
                         assert_never(chunk)
 
 
-def check_position(document: wire.Document) -> None:
+def check_position(document: Document) -> None:
     """Raise InputError when the position lies outside the document's text."""
     lines = document.text.split("\n")
     if not 0 <= document.line < len(lines):

@@ -1,6 +1,7 @@
 """Starting and finding the hub."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -89,8 +90,6 @@ async def test_a_client_that_dies_in_mid_line_hurts_nobody(hub: Connection, path
         _, writer = await asyncio.open_unix_connection(paths.socket)
         writer.write(nonsense)
         writer.close()
-        try:
+        with contextlib.suppress(OSError):
             await writer.wait_closed()
-        except OSError:
-            pass
     assert (await hub.call(wire.ReadStatus())).pid

@@ -1,6 +1,7 @@
 """A server that takes every question and never answers."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -22,7 +23,5 @@ async def silent_server() -> AsyncIterator[str]:
     server.close()
     for writer in writers:
         writer.close()
-        try:
+        with contextlib.suppress(OSError):
             await writer.wait_closed()
-        except OSError:
-            pass
