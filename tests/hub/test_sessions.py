@@ -22,14 +22,6 @@ from nanoide.core.events import (
     TurnFinished,
     TurnStarted,
 )
-    SessionEvent,
-    TextArrived,
-    TurnAsked,
-    TurnCancelled,
-    TurnFailed,
-    TurnFinished,
-    TurnStarted,
-)
 from nanoide.core.session import apply
 from nanoide.paths import Paths
 
