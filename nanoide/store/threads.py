@@ -26,6 +26,13 @@ class Job:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.future: Future[object] = Future()
+        self._begun: bool | None = None
+
+    def begin(self) -> bool:
+        """False when the caller has gone away before the job began; afterwards it cannot any more."""
+        if self._begun is None:
+            self._begun = self.future.set_running_or_notify_cancel()
+        return self._begun
 
 
 class Worker:
@@ -64,8 +71,6 @@ class Worker:
         more = True
         while more:
             jobs, more = self._next()
-            # A call whose caller has gone away before it began is left out.
-            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
             if jobs:
                 self.carry_out(jobs)
         self.connection.close()
@@ -91,6 +96,8 @@ class Reader(Worker):
     def carry_out(self, jobs: list[Job]) -> None:
         """Run each job in a read transaction of its own."""
         for job in jobs:
+            if not job.begin():
+                continue
             try:
                 rows(self.connection, "BEGIN")
                 try:
@@ -112,13 +119,11 @@ class Writer(Worker):
         failed = self._commit(jobs)
         if failed is None:
             return
-        if len(jobs) == 1:
+        if len(jobs) > 1:
+            for job in jobs:
+                self.carry_out([job])
+        elif jobs[0].begin():
             jobs[0].future.set_exception(failed)
-            return
-        for job in jobs:
-            failed = self._commit([job])
-            if failed is not None:
-                job.future.set_exception(failed)
 
     def _commit(self, jobs: list[Job]) -> Exception | None:
         """Run the jobs in one transaction. The error when all of it was undone; no future is told then."""
@@ -126,6 +131,8 @@ class Writer(Worker):
         try:
             rows(self.connection, "BEGIN IMMEDIATE")
             for job in jobs:
+                if not job.begin():
+                    continue
                 rows(self.connection, "SAVEPOINT job")
                 try:
                     ended.append((job, job.work(self.connection), None))

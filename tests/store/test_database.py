@@ -298,8 +298,14 @@ async def test_queued_calls_share_a_commit(database: Database) -> None:
 
 async def test_a_caller_that_went_away_before_its_turn_writes_nothing(database: Database) -> None:
     """Cancelling a queued call takes it out of the queue."""
-    gate = threading.Event()
-    first = asyncio.ensure_future(database.write(lambda _: gate.wait(10)))
+    started, gate = threading.Event(), threading.Event()
+
+    def slow(_: apsw.Connection) -> None:
+        started.set()
+        gate.wait(10)
+
+    first = asyncio.ensure_future(database.write(slow))
+    assert await asyncio.to_thread(started.wait, 10)
     second = asyncio.ensure_future(database.write(put("gone")))
     third = asyncio.ensure_future(database.write(put("stays")))
     await asyncio.sleep(0)
@@ -356,3 +362,43 @@ def test_every_kind_of_failure_has_a_sentence(error: apsw.Error, words: str) -> 
     assert words in said.message
     assert "/x/nanoide.db" in said.message
     assert said.hint
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from nanoide.store.database import Database
+from nanoide.store.sql import rows
+
+async def main():
+    database = await Database.open(Path(sys.argv[1]))
+
+    async def one(number):
+        await database.write(lambda c: rows(c, "INSERT INTO grants VALUES ('k', ?, 0)", (f"{number:06}",)))
+        print(f"{number:06}", flush=True)
+
+    for start in range(0, 10**6, 5):
+        await asyncio.gather(*(one(start + each) for each in range(5)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("acknowledged", [1, 40, 400])
+async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, acknowledged: int) -> None:
+    """Killed without warning in the middle of writing, it has every line that it said was stored."""
+    path = tmp_path / "nanoide.db"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WRITER, str(path), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    told = [(await process.stdout.readline()).decode().strip() for _ in range(acknowledged)]
+    process.kill()
+    told += (await process.stdout.read()).decode().split()
+    await process.wait()
+    database = await Database.open(path)
+    kept = await database.read(lambda c: [name for (name,) in rows(c, "SELECT backend FROM grants ORDER BY 1")])
+    await database.aclose()
+    whole = {name for name in told if len(name) == 6}
+    assert len(whole) >= acknowledged
+    assert whole <= set(kept)
