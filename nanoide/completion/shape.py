@@ -14,6 +14,8 @@ _CLOSERS = {closer: opener for opener, closer in _OPENERS.items()}
 _BLOCK = re.compile(r"(?:[:{(\[]|=>|->|\b(?:then|do|else|begin|try))$")
 _BRACKETS_WITHIN = 2_000
 """Characters on either side of the position in which brackets are matched."""
+_LINE_SEEN = 500
+"""Characters at the end of the line above that tell whether it opens a block."""
 _ECHO = 4
 """Characters of the line that an answer must repeat before that counts as an echo of it."""
 
@@ -51,7 +53,7 @@ def _multiline(prefix: str, suffix: str) -> bool:
     head, _, line = prefix.rpartition("\n")
     if line.strip() or suffix.partition("\n")[0].strip():
         return False
-    above = head.rstrip().rpartition("\n")[2]
+    above = head.rstrip().rpartition("\n")[2][-_LINE_SEEN:]
     above = re.sub(r"\s+(?:#|//).*$", "", above).rstrip()
     return bool(_BLOCK.search(above))
 

@@ -1,13 +1,13 @@
 """The change at hand: what is staged, else what is changed, else the last commit."""
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanoide.core.chat import Source
 from nanoide.core.errors import InputError
 from nanoide.core.ignore import is_secret
 from nanoide.skills.cut import cut_diff
+from nanoide.skills.folders import is_folder
 
 if TYPE_CHECKING:
     import git
@@ -40,7 +40,7 @@ def read_diff(folder: str) -> Source:
     """
     import git
 
-    if not folder or not Path(folder).is_dir():
+    if not is_folder(folder):
         raise InputError(f"there is no folder {folder!r} to look for changes in")
     try:
         repository = git.Repo(folder, search_parent_directories=True)

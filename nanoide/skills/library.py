@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from nanoide import wire
 from nanoide.core.errors import SkillError, UnknownName
+from nanoide.skills.folders import root_of
 from nanoide.skills.skill import MANIFEST, Origin, Skill, load, settings
 
 RANK: tuple[Origin, ...] = ("user", "bundled", "agents", "project")
@@ -27,10 +28,10 @@ PROJECT_FOLDERS = (".nanoide/skills", ".agents/skills", ".claude/skills")
 _FILES_LIMIT = 500
 """Files in one skill's folder; a folder with more is not looked through."""
 
-_BYTES_LIMIT = 16 * 1024 * 1024
+_BYTES_LIMIT = 4 * 1024 * 1024
 """Bytes of all files in one skill's folder."""
 
-_FOLDERS_LIMIT = 500
+_FOLDERS_LIMIT = 200
 """Skills in one place."""
 
 _Stamp = tuple[tuple[str, int, int, int, int], ...]
@@ -80,7 +81,7 @@ class Library:
         """Use the skills that the repository around `folder` brings, as they are now."""
         with self._lock:
             digests = dict(self._read_trust().digests)
-            root = _root(folder)
+            root = root_of(folder)
             if root is None:
                 return
             for place in _project_places(root):
@@ -90,26 +91,26 @@ class Library:
             self._write_trust(_Trusted(digests))
 
     def _find(self, name: str, folder: str) -> tuple[wire.SkillLine, Skill]:
-        everything = self._all(folder)
-        for line, skill in everything:
-            if line.name == name and skill is not None and not line.problem:
+        named = self._all(folder, name) if 0 < len(name) <= 64 else []
+        for line, skill in named:
+            if skill is not None and not line.problem:
                 return line, skill
-        for line, _ in everything:
-            if line.name == name:
-                raise SkillError(f"skill {name!r} cannot be used: {line.problem}")
-        raise UnknownName.among("skill", name, {line.name for line, _ in everything if not line.problem})
+        for line, _ in named:
+            raise SkillError(f"skill {name!r} cannot be used: {line.problem}")
+        raise UnknownName.among("skill", name, {line.name for line in self.lines(folder) if not line.problem})
 
-    def _all(self, folder: str) -> list[tuple[wire.SkillLine, Skill | None]]:
+    def _all(self, folder: str, only: str = "") -> list[tuple[wire.SkillLine, Skill | None]]:
+        """Every skill, or those called `only`: a skill's name is its folder's, so that one look is enough."""
         with self._lock:
             found: list[tuple[wire.SkillLine, Skill | None]] = []
             for where, place in self._places:
-                found += [self._line(where, each) for each in _folders(place)]
-            if root := _root(folder):
+                found += [self._line(where, each) for each in _folders(place, only)]
+            if root := root_of(folder):
                 trusted = self._read_trust().digests
                 known = {place.resolve() for _, place in self._places if place.is_dir()}
                 for place in _project_places(root):
                     if place.resolve() not in known:  # a home folder that is a repository has its own skills once
-                        found += [self._project_line(each, trusted) for each in _folders(place)]
+                        found += [self._project_line(each, trusted) for each in _folders(place, only)]
         found.sort(key=lambda each: (each[0].name, RANK.index(_origin(each[0].where))))
         holder: dict[str, str] = {}
         out: list[tuple[wire.SkillLine, Skill | None]] = []
@@ -216,24 +217,15 @@ def _origin(where: str) -> Origin:
     raise AssertionError(where)
 
 
-def _folders(place: Path) -> list[Path]:
-    """The skills' folders in one place, by name."""
+def _folders(place: Path, only: str = "") -> list[Path]:
+    """The skills' folders in one place, by name, or the one called `only`."""
     try:
-        found = [each for each in place.iterdir() if not each.name.startswith((".", "_"))]
+        found = [place / only] if only and Path(only).name == only else [] if only else list(place.iterdir())
     except OSError:
         return []
+    found = [each for each in found if not each.name.startswith((".", "_"))]
     found = [each for each in found if each.is_dir() and (each / MANIFEST).exists()]
     return sorted(found)[:_FOLDERS_LIMIT]
-
-
-def _root(folder: str) -> Path | None:
-    """The repository around `folder`, or the folder itself outside of one; None when it is no folder."""
-    if not folder:
-        return None
-    start = Path(folder)
-    if not start.is_absolute() or not start.is_dir():
-        return None
-    return next((each for each in (start, *start.parents) if (each / ".git").exists()), start)
 
 
 def _project_places(root: Path) -> Iterator[Path]:

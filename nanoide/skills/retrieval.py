@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from pathlib import Path
 
 from nanoide.core.chat import Source
+from nanoide.skills.folders import is_folder
 from nanoide.store.index import Index
 
 REFRESH_WAIT_S = 3.0
@@ -15,7 +15,7 @@ PASSAGES = 12
 
 async def look_up(question: str, folder: str, *, index: Index, limit: int = PASSAGES) -> tuple[Source, ...]:
     """The passages below `folder` that answer `question` best, best first; none outside of a folder."""
-    if not question.strip() or not folder or not await asyncio.to_thread(Path(folder).is_dir):
+    if not question.strip() or not folder or not await asyncio.to_thread(is_folder, folder):
         return ()
     with contextlib.suppress(TimeoutError):  # a large workspace, seen for the first time: search what is there
         await asyncio.wait_for(index.refresh(folder), REFRESH_WAIT_S)

@@ -24,7 +24,7 @@ LONG = 60
 BRANCHY = 12
 """Branches from which a function is called branchy."""
 
-SIZE_LIMIT = 1_000_000
+SIZE_LIMIT = 500_000
 """Characters that are parsed; a larger text is outlined by its lines."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -134,11 +134,14 @@ class _Module:
         ]
         if fields:
             yield f"{indent}    fields: {_listed(fields, 10)}"
-        for each in node.body:
+        methods = [each for each in node.body if isinstance(each, Function | ast.ClassDef)]
+        for each in methods[:PARTS]:
             if isinstance(each, Function):
                 yield from self._function(each, f"{indent}    ", node.name)
-            elif isinstance(each, ast.ClassDef):
+            else:
                 yield from self._class(each, f"{indent}    ")
+        if len(methods) > PARTS:
+            yield f"{indent}    … and {len(methods) - PARTS} more methods."
 
     def _function(self, node: Function, indent: str, holder: str) -> Iterator[str]:
         kind = "async " if isinstance(node, ast.AsyncFunctionDef) else ""
@@ -264,19 +267,35 @@ class _Definition(NamedTuple):
     text: str
 
 
-_MODIFIERS = (
-    r"(?:(?:export|default|public|private|protected|internal|static|final|abstract|async|pub(?:\([a-z]+\))?|unsafe|"
-    r"override|inline|extern|const|virtual)\s+)*"
-)
 _DEFINES = re.compile(
-    rf"(?P<indent>\s*){_MODIFIERS}(?:(?:def|class|func|fn|function\*?|struct|enum|union|trait|interface|type|impl|module|namespace|package|object|"
-    r"record|protocol|extension|macro_rules!|typedef|CREATE\s+(?:TABLE|VIEW|FUNCTION|INDEX))\b\s*\S.*"
-    r"|(?:const|let|var)\s+\w+\s*=\s*(?:async\s*)?(?:\([^)]*\)|\w+)\s*=>.*|[\w:]+\s*\(\)\s*\{.*"
-    r"|[\w<>\[\],*&:\s]+?\s[*&]?\w+\s*\([^;{}]*\)\s*(?:const|noexcept|throws\s+\w+)?\s*\{?)$"
+    r"(?:(?:export|default|public|private|protected|internal|static|final|abstract|async|pub(?:\([a-z]+\))?|unsafe|"
+    r"override|inline|extern|const|virtual)\s+)*+"
+    r"(?:(?:def|class|func|fn|function\*?|struct|enum|union|trait|interface|type|impl|module|namespace|package|object|"
+    r"record|protocol|extension|macro_rules!|typedef|CREATE\s+(?:TABLE|VIEW|FUNCTION|INDEX))\b\s*\S"
+    r"|(?:const\s+|let\s+|var\s+)?\w+\s*=\s*(?:async\s*)?(?:\([^()]*\)|\w+)\s*=>)"
 )
+"""Beginnings of definitions; `*+` because a line of modifiers alone must not be tried in every way."""
+
 _NOT_DEFINING = re.compile(
-    r"\s*(?:if|else|for|while|switch|return|case|catch|do|new|throw|await|yield|elif|with|assert|except|raise|del|in)\b"
+    r"(?:if|else|for|while|switch|return|case|catch|do|new|throw|await|yield|elif|with|assert|except|raise|del|in)\b"
 )
+_LINE_LIMIT = 200
+"""Characters of a line that can begin a definition."""
+
+
+def _defines(line: str) -> bool:
+    """True when the line, without its indentation, defines something."""
+    if _NOT_DEFINING.match(line):
+        return False
+    if _DEFINES.match(line):
+        return True
+    head, paren, tail = line.partition("(")
+    words = head.split()
+    if not paren or not words or not re.fullmatch(r"[*&]*[\w:~]+", words[-1]):
+        return False
+    if len(words) == 1:  # a method: name(…) {
+        return tail.endswith("{") and words[0].isidentifier()
+    return not tail.endswith((";", ",")) and all(re.fullmatch(r"[\w<>\[\],*&:]+", word) for word in words)
 
 
 def _by_lines(name: str, text: str, language: str) -> str:
@@ -285,8 +304,10 @@ def _by_lines(name: str, text: str, language: str) -> str:
     size = len(lines) - (lines[-1] == "")
     found: list[_Definition] = []
     for number, line in enumerate(lines, 1):
-        if len(line) < 400 and not _NOT_DEFINING.match(line) and (match := _DEFINES.match(line)):
-            found.append(_Definition(number, len(match["indent"].expandtabs(4)), line.strip().rstrip("{").rstrip()))
+        bare = line.strip()
+        if len(bare) <= _LINE_LIMIT and _defines(bare):
+            indent = line[: len(line) - len(line.lstrip())].expandtabs(4)
+            found.append(_Definition(number, len(indent), bare.rstrip("{").rstrip()))
     head = f"{name}: {language or 'text'}, {_count(size, 'line', 'lines')}, outlined by its lines."
     if not found:
         return f"{head}\n{_contents(lines)}"

@@ -134,6 +134,16 @@ def test_large_files_are_outlined_in_short() -> None:
     assert "more parts" in said
     assert len(explain("x = '" + "a" * 3_000_000 + "'\n")) < 500
     assert len(explain("((((" * 5_000)) < 1000
+    methods = "".join(f"    def m{number}(self):\n        pass\n" for number in range(3_000))
+    assert "and 2940 more methods" in explain(f"class A:\n{methods}")
+
+
+@pytest.mark.parametrize(
+    "line", [" " * 390 + "x", "static " * 56, "word " * 79, "a " * 10 + "(" + "a (" * 18, "a,*" * 90]
+)
+def test_no_line_takes_long(line: str) -> None:
+    """Lines made to make a pattern try everything are passed over: ten thousand of them are no trouble."""
+    assert explain(f"{line}\n" * 10_000, "a.c")
 
 
 def test_every_file_of_a_real_package_is_outlined() -> None:

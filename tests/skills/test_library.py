@@ -49,6 +49,9 @@ def test_an_unknown_name_comes_with_the_nearest(library: Library) -> None:
     """A slip of the finger is answered with what was meant."""
     with pytest.raises(UnknownName, match="commit-message"):
         library.find("comit-message", "")
+    for odd in ("", ".", "..", "../skills/file-query", "/etc", "a\0b", "x" * 5000):
+        with pytest.raises(UnknownName):
+            library.find(odd, "")
 
 
 def test_a_broken_skill_is_listed_with_its_problem(library: Library, tmp_path: Path) -> None:
@@ -163,4 +166,5 @@ def test_links_in_a_projects_skill_are_not_followed(library: Library, project: P
 def test_a_folder_that_is_not_there_has_the_bundled_skills(library: Library) -> None:
     """Nothing breaks outside of any folder, or in one that is gone."""
     assert len(library.lines("/no/such/folder")) == 4
+    assert len(library.lines("/" + "x" * 5000)) == 4
     library.trust("/no/such/folder")
