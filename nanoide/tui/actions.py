@@ -17,7 +17,7 @@ from nanoide.tui.picker import Choice, Picker
 from nanoide.tui.rest import Rest
 from nanoide.tui.sidebar import Sidebar
 from nanoide.tui.status import HintBar
-from nanoide.tui.wording import Glyphs, by_need, plural, state_word
+from nanoide.tui.wording import Glyphs, by_need, label, plural, state_word
 from nanoide.wire import (
     Ask,
     BackendLine,
@@ -93,8 +93,9 @@ class Actions(App[int], inherit_bindings=False):
 
     def arrive(self) -> None:
         """Go where the person wanted to go, if that is on the deck by now."""
-        if self._going_to in self.deck.members and self._going_to is not None:
-            session, self._going_to = self._going_to, None
+        session = self._going_to
+        if session is not None and session in self.deck.members:
+            self._going_to = None
             self.deck.go_to(session, write=True)
 
     def complain(self, error: NanoideError) -> None:
@@ -146,7 +147,7 @@ class Actions(App[int], inherit_bindings=False):
         """Choose a session by its number or name."""
         sessions = sorted(self.feed.sessions.values(), key=lambda each: each.number)
         choices = [
-            Choice(each.id, f"{each.number} {each.name}", f"{state_word(each.state)}  {each.backend}")
+            Choice(each.id, f"{each.number} {label(each)}", f"{state_word(each.state)}  {each.backend}")
             for each in sessions
         ]
         self.pick(Picker("Go to", choices, placeholder="number or name"), lambda name: self.visit(SessionId(name)))
@@ -206,7 +207,7 @@ class Actions(App[int], inherit_bindings=False):
             if name == "remove":
                 self.feed.send(RemoveSession(session=session.id))
 
-        self.pick(Picker(f"Remove {session.number} {clean(session.name)}?", choices), decided)
+        self.pick(Picker(f"Remove {session.number} {label(session)}?", choices), decided)
 
     # Panes
 

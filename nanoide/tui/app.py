@@ -1,6 +1,5 @@
 """The command center: joins the widgets, the feed and the keymap. The verbs are in `actions`."""
 
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -33,6 +32,7 @@ from nanoide.tui.messages import Complaint, HubLost, SessionsChanged, SessionsRe
 from nanoide.tui.rest import Rest
 from nanoide.tui.sidebar import SessionList, Sidebar
 from nanoide.tui.status import HintBar, StatusBar
+from nanoide.tui.terminal import teach_alt
 from nanoide.tui.welcome import Welcome
 from nanoide.tui.wording import ASCII, UNICODE, group_of
 
@@ -381,7 +381,6 @@ def run(paths: Paths, settings: Settings, *, folder: str) -> int:
         return await connect(paths, client="tui")
 
     app = make(connect, paths, settings, folder=folder)
+    teach_alt()
     code = app.run(mouse=settings.ui.mouse)
-    if app.return_code and not code:
-        sys.stderr.flush()
     return app.return_code or code or 0

@@ -65,6 +65,8 @@ class Composer(TextArea):
             event.prevent_default()
             self.insert("\n")
             return
+        if event.key.startswith("alt+"):
+            return  # a key that means nothing; it would write its letter
         await super()._on_key(event)
 
     async def _on_paste(self, event: events.Paste) -> None:

@@ -10,7 +10,7 @@ from textual.containers import Container
 from textual.geometry import NULL_OFFSET, Size
 from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.message import Message
-from textual.widget import Widget
+from textual.widget import AwaitMount, Widget
 
 from nanoide.core.events import SessionId
 from nanoide.core.session import Session
@@ -153,7 +153,7 @@ class Deck(Container):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Follow the focus, which a mouse may have moved."""
         for node in event.widget.ancestors_with_self:
-            if isinstance(node, Pane) and node.session.id != self.current:
+            if isinstance(node, Pane) and node.session.id != self.current and self._aim is None:
                 self.current = node.session.id
                 self.post_message(self.Focused(node.session.id))
                 return
@@ -174,8 +174,9 @@ class Deck(Container):
         for session, pane in self._panes.items():
             pane.display = session in visible
             pane.set_class(self.size.height < 5 or self.size.width < 16, "-bare")
+        mounted = None
         if fresh:
-            self.mount_all([self._panes[each] for each in fresh])
+            mounted = self.mount_all([self._panes[each] for each in fresh])
             self.sort_children(key=self._order)
         if visible != self.visible_sessions:
             self._owed.update(set(visible) - set(self.visible_sessions))
@@ -183,10 +184,16 @@ class Deck(Container):
             self.post_message(self.Turned(visible))
             self.call_later(self.paint, ())
         self.refresh(layout=True)
-        if self._aim is not None and self.current in self._panes:
-            pane = self._panes[self.current]
-            self.call_after_refresh(pane.write if self._aim == "write" else pane.read)
-            self._aim = None
+        if self._aim is not None and self.current in visible:
+            self.call_later(self._settle, mounted)
+
+    async def _settle(self, mounted: AwaitMount | None) -> None:
+        """Give the current pane the focus once it is there."""
+        if mounted is not None:
+            await mounted
+        pane, aim, self._aim = self.pane, self._aim, None
+        if pane is not None and aim is not None:
+            (pane.write if aim == "write" else pane.read)()
 
     def _order(self, widget: Widget) -> int:
         return self._members.index(widget.session.id) if isinstance(widget, Pane) else -1

@@ -177,7 +177,8 @@ def is_letter(key: str) -> bool:
 
 
 def _is_priority(action: Action, key: str) -> bool:
-    return action.scope == "anywhere" and not is_letter(key)
+    """True for a key that is taken before any widget sees it: a composer would write the letter of an alt+letter."""
+    return key.startswith(("alt+", "ctrl+")) or (action.scope == "anywhere" and not is_letter(key))
 
 
 def _layers(action: Action, key: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from nanoide.core.events import SessionId
 from nanoide.core.session import Session
 from nanoide.tui.keymap import Keymap
 from nanoide.tui.picker import Choice
-from nanoide.tui.wording import by_need, state_word
+from nanoide.tui.wording import by_need, label, state_word
 from nanoide.wire import SkillLine
 
 
@@ -29,4 +29,4 @@ def choices(
 
 
 def _session(session: Session) -> Choice:
-    return Choice(f"session:{session.id}", f"{session.number} {session.name}", state_word(session.state))
+    return Choice(f"session:{session.id}", f"{session.number} {label(session)}", state_word(session.state))

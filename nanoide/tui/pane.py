@@ -15,7 +15,7 @@ from nanoide.core.session import Session
 from nanoide.tui.composer import Composer
 from nanoide.tui.prose import fit, width_of
 from nanoide.tui.transcript import Transcript
-from nanoide.tui.wording import Glyphs, state_word
+from nanoide.tui.wording import Glyphs, label, state_word
 
 DRAFT_S = 0.6
 """A draft is saved this long after the last key."""
@@ -168,7 +168,7 @@ class Pane(Widget):
             return
         dash = self._glyphs.dash
         state = state_word(session.state)
-        name = f"{session.number} {clean_line(session.name)}"
+        name = f"{session.number} {label(session)}"
         backend = clean_line(session.backend)
         left = f"{name} {dash} {backend}" if backend and room > width_of(name + backend + state) + 8 else name
         left = fit(left, max(1, room - len(state) - 3), self._glyphs.ellipsis)

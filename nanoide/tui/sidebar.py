@@ -21,7 +21,7 @@ from nanoide.core.events import SessionId
 from nanoide.core.sanitize import clean_line
 from nanoide.core.session import Session
 from nanoide.tui.prose import pad, width_of
-from nanoide.tui.wording import GROUPS, Glyphs, Group, age, group_of, money
+from nanoide.tui.wording import GROUPS, Glyphs, Group, age, group_of, label, money
 
 _WITH_BACKEND = 30
 _WITH_COST = 38
@@ -196,7 +196,7 @@ class SessionList(ScrollView, can_focus=True, inherit_bindings=False):
         room = max(0, width - width_of(lead) - width_of(tail))
         return [
             Segment(lead, self._kind("alert" if needy else name_kind)),
-            Segment(pad(clean_line(session.name), room, self._glyphs.ellipsis), self._kind(name_kind)),
+            Segment(pad(label(session), room, self._glyphs.ellipsis), self._kind(name_kind)),
             Segment(tail, self._kind("fact")),
         ]
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Literal, assert_never
 
 from nanoide.core.events import SessionId
+from nanoide.core.sanitize import clean_line
 from nanoide.core.session import Session, State, TurnState
 from nanoide.core.usage import NANO
 from nanoide.core.value import Value
@@ -108,6 +109,11 @@ def group_of(session: Session) -> Group:
             return "parked"
         case _:
             assert_never(session.state)
+
+
+def label(session: Session) -> str:
+    """The session's name, clean; the name it has by default says its number twice, and is cut."""
+    return clean_line(session.skill if session.name == f"{session.skill}-{session.number}" else session.name)
 
 
 def state_word(state: State | TurnState) -> str:
