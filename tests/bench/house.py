@@ -1,6 +1,7 @@
 """What every later room relies on: start-up, the first frame, memory at rest, the first token."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from nanoide import tokens, wire
 from nanoide.client.asking import Asking
 from nanoide.core.chat import Document
 from nanoide.core.errors import NanoideError
-from nanoide.core.events import TextArrived, TurnFailed, TurnFinished
+from nanoide.core.events import AttemptEnded, TextArrived, TurnFailed, TurnFinished
 from tests.bench import bare
 from tests.bench.figure import Figure, p90
 from tests.bench.running import Running, environ, running
@@ -22,13 +23,19 @@ from tests.bench.screen import painted
 PAIRS = 15
 FRAMES = 9
 SESSIONS = 200
+AT_ONCE = 10
 ASKS = 21
+WARMING = 3
 PROMPT_TOKENS = 200
 REPOSITORY = Path(__file__).parents[2]
 
 
 def figures() -> Iterator[Figure]:
     """All figures of the house, each as soon as it is known."""
+    cores = os.cpu_count()
+    yield Figure(
+        "load before measuring", os.getloadavg()[0], "", None, f"{cores} cores; the bounds are for a quiet machine"
+    )
     yield from _starting()
     with asyncio.Runner() as runner:
         living = _living()
@@ -117,9 +124,10 @@ async def _memory(hub: Running) -> AsyncIterator[Figure]:
     await _reflex(hub, 0)
     before = hub.hub_mb()
     yield Figure("hub, after a turn", before, "MB", 60.0, "resident, no engine, one reflex turn")
-    for number in range(SESSIONS):
-        await hub.connection.call(wire.OpenSession(skill="file-query", folder=str(REPOSITORY), name=f"bench-{number}"))
-    yield Figure(f"{SESSIONS} idle sessions", hub.hub_mb() - before, "MB", 10.0, f"hub before them {before:.1f} MB")
+    for start in range(1, SESSIONS + 1, AT_ONCE):
+        await asyncio.gather(*(_reflex(hub, start + each) for each in range(AT_ONCE)))
+    told = f"each with an answered turn; hub before them {before:.1f} MB"
+    yield Figure(f"{SESSIONS} idle sessions", hub.hub_mb() - before, "MB", 10.0, told)
 
 
 async def _reflex(hub: Running, number: int) -> None:
@@ -139,28 +147,39 @@ async def _first_token(hub: Running) -> AsyncIterator[Figure]:
     """From sending Ask to the first text at the client; each prompt is new to the model's cache."""
     name = "first token of a local turn"
     try:
-        await _ask(hub, 0)
-        await _ask(hub, 1)
-        took = [await _ask(hub, number) for number in range(2, ASKS + 2)]
+        for number in range(WARMING):
+            await _ask(hub, number)
+        pairs = [await _ask(hub, number) for number in range(WARMING, ASKS + WARMING)]
     except NanoideError as error:
         yield Figure(name, None, "ms", 100.0, str(error))
         return
-    size = tokens.count(_document(2).text)
+    took = [whole for whole, _ in pairs]
+    size = tokens.count(_document(WARMING).text)
     told = f"{ASKS} asks of {size} tokens, bundled model, warm, nothing cached"
     yield Figure(f"{name}, median", median(took), "ms", 100.0, told)
     yield Figure(f"{name}, p90", p90(took), "ms", 100.0, told)
+    rest = median(whole - inside for whole, inside in pairs)
+    yield Figure(
+        f"{name}, outside the attempt", rest, "ms", None, "hub, store and wire: all but the backend's own time"
+    )
     yield Figure("engine with the bundled model", hub.engine_mb(), "MB", 150.0, "resident, after these turns")
 
 
-async def _ask(hub: Running, number: int) -> float:
-    """Milliseconds to the first text of a turn of its own. Raises when the turn fails or the model stays silent."""
+async def _ask(hub: Running, number: int) -> tuple[float, float]:
+    """Milliseconds to the first text of a turn of its own, and how many of them were the backend's.
+
+    Raises when the turn fails or the model stays silent.
+    """
     request = wire.Ask(skill="inline-completion", backend="nano", ambient=True, document=_document(number))
     start = time.perf_counter()
     asking = await Asking.start(hub.connection, request)
     first: float | None = None
+    inside = 0
     async for event in asking.events():
         if isinstance(event, TextArrived) and first is None:
             first = (time.perf_counter() - start) * 1000
+        if isinstance(event, AttemptEnded):
+            inside = event.attempt.ttft_ms or 0
         if isinstance(event, TurnFailed):
             raise NanoideError(event.message, hint=event.hint)
         if isinstance(event, TurnFinished) and first is None:
@@ -168,7 +187,7 @@ async def _ask(hub: Running, number: int) -> float:
                 raise NanoideError(f"the model had nothing to say to document {number}")
             first = (time.perf_counter() - start) * 1000
     assert first is not None
-    return first
+    return first, inside
 
 
 def _document(number: int) -> Document:
