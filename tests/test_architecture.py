@@ -74,3 +74,10 @@ def test_the_version_is_told_without_loading_anything() -> None:
     code += "print('\\n'.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not set(loaded) & {"click", "msgspec", "asyncio", "rich", "textual"}
+
+
+def test_the_plan_of_the_house_names_every_module() -> None:
+    """docs/architecture.md shows the house as built."""
+    plan = (ROOT / "docs" / "architecture.md").read_text()
+    modules = [path.relative_to(ROOT / "nanoide") for path in ROOT.glob("nanoide/**/*.py")]
+    assert not [str(each) for each in modules if each.name != "__init__.py" and f"`{each.as_posix()}`" not in plan]
