@@ -11,6 +11,7 @@ from nanoide.core.sanitize import clean
 from nanoide.core.session import Session
 from nanoide.tui.deck import Deck
 from nanoide.tui.feed import Feed
+from nanoide.tui.given import files
 from nanoide.tui.keymap import Keymap
 from nanoide.tui.pane import Pane
 from nanoide.tui.picker import Choice, Picker
@@ -289,10 +290,12 @@ class Actions(App[int], inherit_bindings=False):
 
     def ask(self, session: SessionId, text: str, *, back: Callable[[str], None] | None = None) -> None:
         """Ask; when that is refused, `back` gets the text again."""
+        known = self.feed.sessions.get(session)
+        given = files(text, self.folder if known is None else known.folder)
 
         async def asking() -> None:
             try:
-                await self.feed.call(Ask(session=session, text=text, folder=self.folder))
+                await self.feed.call(Ask(session=session, text=text, folder=self.folder, inputs=given))
             except NanoideError:
                 if back is not None:
                     back(text)

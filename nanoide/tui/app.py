@@ -17,6 +17,7 @@ from textual.timer import Timer
 from nanoide import wire
 from nanoide.core.errors import NanoideError, SettingsError
 from nanoide.core.events import SessionId
+from nanoide.core.sanitize import clean_line
 from nanoide.core.session import Session
 from nanoide.paths import Paths, bundled_themes
 from nanoide.settings import Settings, UiTable
@@ -95,7 +96,9 @@ class CommandCenter(Actions):
         self.feed = Feed(connect, self.post_message)
         self.status = StatusBar(self.glyphs, Path(folder))
         self.sidebar = Sidebar(self.glyphs, clock)
-        self.deck = Deck(self.glyphs, lambda session: f"ask {session.skill}", self._save_draft)
+        self.deck = Deck(
+            self.glyphs, lambda session: f"ask {clean_line(session.skill)}   @ adds a file", self._save_draft
+        )
         self.deck.id = "deck"
         self.welcome = Welcome(self.glyphs)
         self.welcome.id = "welcome"

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+from rich.segment import Segment
 from textual import events
-from textual.content import Content
 from textual.message import Message
+from textual.strip import Strip
 from textual.widgets import TextArea
 
 from nanoide.core.sanitize import clean
+from nanoide.tui.prose import fit
 
 
 class Composer(TextArea):
@@ -47,10 +49,25 @@ class Composer(TextArea):
         super().__init__(
             soft_wrap=True,
             highlight_cursor_line=False,
-            placeholder=Content(placeholder),
             theme="css",
         )
         self.cursor_blink = False
+        self._invitation = placeholder
+        """Shown while nothing is written: on one line, cut to the width, however small that is."""
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the screen."""
+        width = self.content_size.width
+        if width < 1:
+            return Strip.blank(0)
+        strip = super().render_line(y)
+        if self.text or y:
+            return strip
+        first, *_ = [*strip.crop(0, 1), Segment(" ")]
+        said = fit(self._invitation, width)
+        faint = self.get_component_rich_style("text-area--placeholder")
+        written = Strip([Segment(said[:1] or " ", first.style if self.has_focus else faint), Segment(said[1:], faint)])
+        return written.adjust_cell_length(width, self.rich_style)
 
     async def _on_key(self, event: events.Key) -> None:
         if event.key == "enter":

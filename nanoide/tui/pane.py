@@ -77,8 +77,9 @@ class Pane(Widget):
         self.show(self.session)
 
     def on_resize(self, event: events.Resize) -> None:
-        """A very small pane has no border and no room to write in before it is asked for."""
+        """Fill the border again; a very small pane loses its padding only after this."""
         self._title()
+        self.call_after_refresh(self._title)
 
     def show(self, session: Session) -> None:
         """Follow the session."""
