@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
@@ -24,6 +24,9 @@ from nanoide.paths import Paths
 from nanoide.wire import Complete
 
 log = logging.getLogger(__name__)
+
+P = TypeVar("P")
+R = TypeVar("R")
 
 _CHUNK = 65_536
 
@@ -41,12 +44,13 @@ class Server(LanguageServer):
         own(types.TEXT_DOCUMENT_DID_OPEN, self._opened)
         own(types.TEXT_DOCUMENT_DID_CHANGE, self._changed)
         own(types.TEXT_DOCUMENT_DID_CLOSE, self._closed)
-        self.feature(types.INITIALIZE)(self._initialize)
+        feature = cast("Callable[..., Callable[[Callable[..., Any]], Any]]", self.feature)
+        feature(types.INITIALIZE)(_handler(self._initialize))
         # Without options pygls does not advertise the provider.
-        self.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(self._inline)
-        self.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(self._popup)
+        feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(_handler(self._inline))
+        feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(_handler(self._popup))
 
-    def _initialize(self, _: types.InitializeParams) -> None:
+    async def _initialize(self, _: types.InitializeParams) -> None:
         self.documents.encoding = negotiated(self.workspace.position_encoding)
         self.link.prepare()
 
@@ -132,6 +136,15 @@ class Server(LanguageServer):
 
     def _tell(self, line: str) -> None:
         self.window_log_message(types.LogMessageParams(type=types.MessageType.Warning, message=line))
+
+
+def _handler(method: Callable[[P], Awaitable[R]]) -> Callable[[P], Awaitable[R]]:
+    """`method` as a function: pygls puts marks on a handler, and a bound method takes none."""
+
+    async def handle(params: P) -> R:
+        return await method(params)
+
+    return handle
 
 
 class _Out:

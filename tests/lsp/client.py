@@ -119,6 +119,14 @@ class Editor:
         self.raw(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
 
     async def _read(self) -> None:
+        try:
+            await self._messages()
+        except asyncio.IncompleteReadError:
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(ConnectionError("the server has left"))
+
+    async def _messages(self) -> None:
         assert self._process is not None
         stream = self._process.stdout
         assert stream is not None
