@@ -1,41 +1,17 @@
-"""Continue the line by copying: what followed the longest earlier text that ends like what stands before the cursor.
+"""Continue the line by copying what followed the same words elsewhere, in the file and in those beside it."""
 
-Code repeats itself. The longest match wins; where it occurs several times the continuation that occurs most
-often does, then the nearest. Without a match the word at the cursor is completed from the file's own words.
-"""
-
-import re
-from collections import Counter
-
+from nanoide.completion.copying import copy
 from nanoide.core.chat import Context, Document
-from nanoide.core.document import at_end, split, unified
-
-LOOK_BACK = 240
-"""Characters before the cursor that a match may reach back over; it may span lines."""
-
-OCCURRENCES = 48
-"""Places of the longest match that are compared."""
-
-HAYSTACK = 400_000
-"""Characters that are searched, nearest first."""
-
-_TOKEN = re.compile(r"\w+|[^\w\s]|\s+")
-_WORD = re.compile(r"[^\W\d]\w{2,}")
-_END = re.compile(r"\w+$")
+from nanoide.core.document import at_end
 
 
 def answer(context: Context) -> str:
-    """The rest of the line at the cursor; empty when nothing earlier tells."""
+    """The rest of the line at the cursor; empty when nothing elsewhere tells."""
     document = context.document or _end_of_first(context)
     if document is None:
         return ""
-    before, after = (unified(part) for part in split(document))
-    rest = after.partition("\n")[0]
-    others = "\n\0".join(unified(source.text) for source in context.sources if source.text != document.text)
-    text = "\0".join((before[-HAYSTACK:], after[: HAYSTACK // 2], others[: HAYSTACK // 2]))
-    cursor = min(len(before), HAYSTACK)
-    copied = _copied(text, cursor) or _finished(text, cursor)
-    return _fitting(copied, rest)
+    others = [source.text for source in context.sources if source.text != document.text]
+    return copy(document, others).text
 
 
 def _end_of_first(context: Context) -> Document | None:
@@ -44,86 +20,3 @@ def _end_of_first(context: Context) -> Document | None:
         if source.kind in {"file", "stdin", "selection"}:
             return at_end(source.path, source.text)
     return None
-
-
-def _copied(text: str, cursor: int) -> str:
-    """What follows the longest earlier match, most often, and the nearest of those."""
-    starts = _starts(text, cursor)
-    found: list[int] = []
-    low, high = 0, len(starts)
-    while low < high:  # a text that occurs elsewhere does so with all its endings: halve the distance
-        middle = (low + high) // 2
-        places = _places(text, text[starts[middle] : cursor], cursor)
-        if places:
-            found, high = places, middle
-        else:
-            low = middle + 1
-    votes: Counter[str] = Counter()
-    nearest: dict[str, int] = {}
-    for place in found:
-        line = text[place : place + 400].partition("\n")[0].partition("\0")[0].rstrip()
-        if line.strip():
-            votes[line] += 1
-            nearest[line] = min(nearest.get(line, len(text)), abs(place - cursor))
-    return max(votes, key=lambda line: (votes[line], -nearest[line]), default="")
-
-
-def _starts(text: str, cursor: int) -> list[int]:
-    """Where a match may begin, the furthest first: at a token, with at least a word or two signs in it."""
-    begin = max(0, cursor - LOOK_BACK)
-    window = text[begin:cursor]
-    starts = [begin + found.start() for found in _TOKEN.finditer(window)]
-    return [start for start in starts if len(text[start:cursor].strip()) >= 2]
-
-
-def _places(text: str, key: str, cursor: int) -> list[int]:
-    """Ends of the occurrences of `key` other than the one at the cursor, nearest before it first."""
-    out: list[int] = []
-    at = text.rfind(key, 0, cursor - 1)
-    while at >= 0 and len(out) < OCCURRENCES:
-        out.append(at + len(key))
-        at = text.rfind(key, 0, at + len(key) - 1)
-    at = text.find(key, cursor)
-    while at >= 0 and len(out) < 2 * OCCURRENCES:
-        out.append(at + len(key))
-        at = text.find(key, at + 1)
-    return out
-
-
-def _finished(text: str, cursor: int) -> str:
-    """The rest of the word at the cursor, from the words around it: the most frequent one."""
-    found = _END.search(text, max(0, cursor - 64), cursor)
-    if found is None or len(found[0]) < 2:
-        return ""
-    begun = found[0]
-    near = text[max(0, cursor - 60_000) : cursor + 60_000]
-    words = Counter(word for word in _WORD.findall(near) if word.startswith(begun) and word != begun)
-    best = max(words, key=lambda word: (words[word], -len(word)), default=begun)
-    return best[len(begun) :]
-
-
-def _fitting(copied: str, rest: str) -> str:
-    """`copied` without what stands behind the cursor on this line already."""
-    tail = rest.strip()
-    if not tail:
-        return copied
-    at = copied.find(tail)
-    if at >= 0:
-        return copied[:at].rstrip() if rest[:1].isspace() else copied[:at]
-    for size in range(min(len(copied), len(tail)), 0, -1):
-        if copied.endswith(tail[:size]):
-            return copied[:-size]
-    if tail[0].isalnum():
-        return ""  # in the middle of a line: whatever is copied would not fit
-    return _balanced(copied)
-
-
-def _balanced(text: str) -> str:
-    """`text` up to the first closer that nothing in it opened: that one stands behind the cursor already."""
-    open_now: list[str] = []
-    for at, char in enumerate(text):
-        if char in "([{":
-            open_now.append(char)
-        elif char in ")]}" and not (open_now and open_now.pop()):
-            return text[:at]
-    return text

@@ -1,0 +1,19 @@
+"""What copying knows about itself."""
+
+from nanoide.completion.copying import Copy, copy
+from nanoide.core.document import at_end
+
+
+def test_it_says_how_much_speaks_for_it() -> None:
+    """A long match that occurs often counts more than a finished word, and nothing counts nothing."""
+    sure = copy(at_end("a.py", "for key in sorted(names):\n" * 3 + "for key in sor"))
+    assert (sure.text, sure.votes) == ("ted(names):", 3)
+    assert sure.matched >= 7
+    word = copy(at_end("a.py", "x = (recalculate)\nprint(x, y,\n  reca"))
+    assert word.text == "lculate)"
+    assert copy(at_end("a.py", "zq")) == Copy()
+
+
+def test_other_texts_are_copied_from_too() -> None:
+    """A neighbour's line serves when the file itself has none."""
+    assert copy(at_end("a.py", "self.pool = Po"), ["self.pool = Pool(4)"]).text == "ol(4)"
