@@ -6,8 +6,8 @@ from nanoide.core.document import at_end
 
 def test_it_says_how_much_speaks_for_it() -> None:
     """A long match that occurs often counts more than a finished word, and nothing counts nothing."""
-    sure = copy(at_end("a.py", "for key in sorted(names):\n" * 3 + "for key in sor"))
-    assert (sure.text, sure.votes) == ("ted(names):", 3)
+    sure = copy(at_end("a.py", "1\nfor key in sorted(names):\n2\nfor key in sorted(names):\n3\nfor key in sor"))
+    assert (sure.text, sure.votes) == ("ted(names):", 2)
     assert sure.matched >= 7
     word = copy(at_end("a.py", "x = (recalculate)\nprint(x, y,\n  reca"))
     assert word.text == "lculate)"
