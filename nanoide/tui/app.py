@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.timer import Timer
+from textual.worker import Worker, WorkerCancelled, WorkerFailed
 
 from nanoide import wire
 from nanoide.core.errors import NanoideError, SettingsError
@@ -85,6 +87,7 @@ class CommandCenter(Actions):
         self._rest_file = rest_file
         self._rest_timer: Timer | None = None
         self._clock = clock
+        self._following: Worker[None] | None = None
         self._restored = False
         self._seen: dict[SessionId, datetime] = {}
         self._speeds: deque[int] = deque(maxlen=240)
@@ -123,7 +126,17 @@ class CommandCenter(Actions):
         self.sidebar.say_keys(f"{self.keymap.shown('filter')} filter  {self.keymap.shown('new-session')} new")
         self._say_next()
         self.set_interval(_TICK_S, self.sidebar.list.tick)
-        self.call_after_refresh(self.run_worker, self.feed.run(), group="feed", exit_on_error=True)
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self._following = self.run_worker(self.feed.run(), group="feed", exit_on_error=True)
+
+    async def on_unmount(self) -> None:
+        """Close the connection before the loop ends."""
+        if self._following is not None:
+            self._following.cancel()
+            with suppress(WorkerCancelled, WorkerFailed):
+                await self._following.wait()
 
     # What the hub tells
 

@@ -46,12 +46,18 @@ def session(
 
 def cockpit(hub: ScriptedHub) -> None:
     """Fourteen sessions, four of them with a pane."""
-    answer = "auth/session.py:88   `refresh()` renews the token 30 s before it ends; called from auth/http.py:41 after a 401."
+    answer = (
+        "auth/session.py:88   `refresh()` renews the token 30 s before it ends; "
+        "called from auth/http.py:41 after a 401."
+    )
     commit = (
         "feat(auth): refresh tokens before expiry\n\nRenew at 80 % of the lifetime, so that a slow request "
         "does not meet a dead token"
     )
-    code = 'The line ends fold:\n\n```python\ndef test_parse_header_folds_lines():\n    assert parse_header("a: b\\r\\n c") \\\n        == ("a", "b c")'
+    code = (
+        "The line ends fold:\n\n```python\ndef test_parse_header_folds_lines():\n"
+        '    assert parse_header("a: b\\r\\n c") \\\n        == ("a", "b c")'
+    )
     slow = Attempt(
         backend="nano", where="device", tier="model", outcome="timeout", ms=1500, reason="first token over 1.5 s"
     )

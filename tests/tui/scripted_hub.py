@@ -14,7 +14,8 @@ from nanoide.client.connection import Connection
 from nanoide.core import events
 from nanoide.core.errors import HubError, NanoideError, UnknownName
 from nanoide.core.events import SessionEvent, SessionId, TurnId
-from nanoide.core.session import Session, apply, opened, outline
+from nanoide.core.session import Session, Turn, apply, opened, outline
+from nanoide.core.usage import Usage
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 
@@ -42,6 +43,8 @@ class ScriptedHub:
         self.report: wire.UsageReport | None = None
         self.asked: list[wire.Request[object]] = []
         """Every request but the greeting, in order."""
+        self.questions: dict[SessionId, events.ConsentAsked] = {}
+        """Consents that were asked, to be asked again."""
         self.refuse: dict[str, NanoideError] = {}
         """By method: answer it with this error."""
         self._folder = Path(tempfile.mkdtemp(prefix="nano-tui-"))
@@ -85,7 +88,7 @@ class ScriptedHub:
         await self.start()
         return await self.connect()
 
-    def tell(self, event: SessionEvent, *, watchers_only: bool = False) -> None:
+    def tell(self, event: SessionEvent) -> None:
         """Publish one event: a Fact gets the next number."""
         fact = not isinstance(event, events.TurnStarted | events.TextArrived)
         self.seq += fact
@@ -102,6 +105,13 @@ class ScriptedHub:
             if isinstance(event, events.TextArrived) and event.session not in watched:
                 continue
             writer.write(line)
+
+    def long_answer(self, session: SessionId, turn: Turn, lines: int) -> None:
+        """Finish a turn with an answer of so many lines."""
+        text = "\n".join(f"line {number}" for number in range(lines))
+        self.tell(
+            events.TurnFinished(session, NOW, turn.id, text, "nano", "device", "model", "stop", Usage(), 0, 38, 160)
+        )
 
     def say(self, status: wire.HubStatus) -> None:
         """Publish other figures."""
@@ -216,6 +226,9 @@ class ScriptedHub:
                 if turns and self.sessions[session].active:
                     self.tell(events.TurnCancelled(session, NOW, turns[-1].id, turns[-1].text))
             case wire.GiveConsent(session=session, choice=choice):
-                self.tell(events.ConsentGiven(session, NOW, self._known(session).turns[-1].id, choice))
+                turn = self._known(session).turns[-1]
+                if turn.consent is not None:
+                    self.questions[session] = turn.consent
+                self.tell(events.ConsentGiven(session, NOW, turn.id, choice))
             case _:
                 pass
