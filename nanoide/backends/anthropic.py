@@ -1,5 +1,6 @@
 """Anthropic's Messages API, streamed."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -57,7 +58,7 @@ class AnthropicBackend:
         """Ask, and give on what comes."""
         self._running += 1
         try:
-            secret = self._key()
+            secret = await asyncio.to_thread(self._key)  # a keyring may take its time
             async with await self._open(prompt, secret) as answer:
                 reader = _Reader(answer, prompt, model=self._model, secret=secret)
                 while True:
@@ -84,7 +85,7 @@ class AnthropicBackend:
     async def probe(self) -> Health:
         """List the models, which costs nothing."""
         try:
-            secret = self._key()
+            secret = await asyncio.to_thread(self._key)
             await self._server.get("/models?limit=1", self._headers(secret), secret=secret)
         except BackendError as error:
             self._trouble = error.message

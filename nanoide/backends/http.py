@@ -81,7 +81,10 @@ class Server:
         if self._device:
             await self._stay()
         request = client.build_request(
-            method, self.base + path, content=body, headers={**headers, "accept-encoding": "identity"}
+            method,
+            self.base + path,
+            content=body,
+            headers={**headers, "accept-encoding": "identity", "user-agent": "nanoide"},
         )
         limit = asyncio.timeout(self._timeout.headers)
         try:

@@ -55,9 +55,10 @@ class OpenAIBackend:
         """Ask, and give on what comes."""
         self._running += 1
         try:
-            answer, fill = await self._open(prompt)
+            secret = await asyncio.to_thread(self._key)  # a keyring may take its time
+            answer, fill = await self._open(prompt, secret)
             async with answer:
-                reader = _Reader(answer, prompt, fill=fill, model=self._model, secret=self._secret())
+                reader = _Reader(answer, prompt, fill=fill, model=self._model, secret=secret)
                 while True:
                     chunk = await reader.next()
                     yield chunk
@@ -82,7 +83,7 @@ class OpenAIBackend:
     async def probe(self) -> Health:
         """List the models, which costs nothing."""
         try:
-            secret = self._secret()
+            secret = await asyncio.to_thread(self._key)
             await self._server.get("/models", self._headers(secret), secret=secret)
         except BackendError as error:
             self._trouble = error.message
@@ -94,18 +95,14 @@ class OpenAIBackend:
         """Close the connections."""
         await self._server.aclose()
 
-    def _secret(self) -> str:
-        return self._key()
-
     def _headers(self, secret: str) -> dict[str, str]:
         headers = {"content-type": "application/json", "accept": "text/event-stream, application/json"}
         if secret:
             headers["authorization"] = f"Bearer {secret}"
         return headers
 
-    async def _open(self, prompt: Prompt) -> tuple[Answer, bool]:
+    async def _open(self, prompt: Prompt, secret: str) -> tuple[Answer, bool]:
         """The answer under way, and whether it fills in. Adapts to what the server refuses."""
-        secret = self._secret()
         fill = prompt.fill is not None and self._fills
         while True:
             body = self._body(prompt, fill=fill)

@@ -12,16 +12,17 @@ from tests.backends.servers import Close, claude, closed_port, respond, serve, s
 
 PROMPT = Prompt(system="Be short.", messages=(Message("user", "Why?"),), stop=("\n\n", "END"))
 KEY = "sk-ant-very-secret-indeed"
-QUICK = Timeout(connect=1.0, headers=0.3, first_token=5.0, idle=5.0, total=10.0)
+PATIENT = Timeout(connect=20.0, headers=30.0)
+QUICK = Timeout(connect=20.0, headers=0.3)
 
 
-def _backend(url: str) -> AnthropicBackend:
-    table = BackendTable(name="sonnet", kind="anthropic", base_url=url, model="c", timeout=QUICK)
+def _backend(url: str, limits: Timeout = PATIENT) -> AnthropicBackend:
+    table = BackendTable(name="sonnet", kind="anthropic", base_url=url, model="c", timeout=limits)
     return AnthropicBackend(table, lambda: KEY)
 
 
-async def _ask(url: str, prompt: Prompt = PROMPT) -> list[Chunk]:
-    asked = _backend(url)
+async def _ask(url: str, prompt: Prompt = PROMPT, limits: Timeout = PATIENT) -> list[Chunk]:
+    asked = _backend(url, limits)
     try:
         async with aclosing(asked.stream(prompt)) as chunks:  # type: ignore[type-var]
             return [chunk async for chunk in chunks]
@@ -29,9 +30,9 @@ async def _ask(url: str, prompt: Prompt = PROMPT) -> list[Chunk]:
         await asked.aclose()
 
 
-async def _fails(url: str) -> BackendError:
+async def _fails(url: str, limits: Timeout = PATIENT) -> BackendError:
     with pytest.raises(BackendError) as caught:
-        await _ask(url)
+        await _ask(url, limits=limits)
     return caught.value
 
 
@@ -114,7 +115,7 @@ async def test_silence_and_absence_are_told_apart() -> None:
     """Nobody there is no connection; somebody who says nothing is a timeout."""
     assert (await _fails(f"http://127.0.0.1:{await closed_port()}")).outcome == "connect_error"
     async with serve(silence) as server:
-        assert (await _fails(server.url)).outcome == "timeout"
+        assert (await _fails(server.url, QUICK)).outcome == "timeout"
 
 
 async def test_it_does_not_fill_in() -> None:

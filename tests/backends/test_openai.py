@@ -14,12 +14,13 @@ from tests.backends.servers import Close, Reset, chat, closed_port, hang_up, res
 PROMPT = Prompt(skill="explain", system="Be short.", messages=(Message("user", "Why?"),))
 FILL = Prompt(fill=Fill(prefix="def f(", suffix="):\n"))
 KEY = "k-very-secret-indeed"
-QUICK = Timeout(connect=1.0, headers=0.3, first_token=5.0, idle=5.0, total=10.0)
+PATIENT = Timeout(connect=20.0, headers=30.0)
+QUICK = Timeout(connect=20.0, headers=0.3)
 
 
-def _backend(url: str, key: str = KEY, **fields: object) -> OpenAIBackend:
-    table = BackendTable(name="box", kind="openai", base_url=url, model="m", timeout=QUICK, **fields)  # type: ignore[arg-type]
-    return OpenAIBackend(table, lambda: key)
+def _backend(url: str, limits: Timeout = PATIENT, **fields: object) -> OpenAIBackend:
+    table = BackendTable(name="box", kind="openai", base_url=url, model="m", timeout=limits, **fields)  # type: ignore[arg-type]
+    return OpenAIBackend(table, lambda: KEY)
 
 
 async def _ask(asked: OpenAIBackend, prompt: Prompt = PROMPT) -> list[Chunk]:
@@ -198,7 +199,7 @@ async def test_nobody_at_the_port_is_no_connection() -> None:
 async def test_a_server_that_never_answers_runs_into_the_limit_for_headers() -> None:
     """Accepting is not answering."""
     async with serve(silence) as server:
-        error = await _fails(_backend(server.url))
+        error = await _fails(_backend(server.url, QUICK))
     assert error.outcome == "timeout"
     assert "0.3 s" in error.message
 

@@ -29,8 +29,8 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture
 async def reflex() -> AsyncIterator[ReflexBackend]:
-    """A backend whose children have half a second for an answer."""
-    backend = ReflexBackend("reflex", limit_s=0.5)
+    """A backend whose children have as long for an answer as a busy machine may take."""
+    backend = ReflexBackend("reflex", limit_s=30.0)
     yield backend
     await backend.aclose()
 
@@ -99,11 +99,13 @@ async def test_a_script_that_fails_is_told_in_one_line(
     assert _said(await _ask(reflex, write("def answer(context):\n    return 'well again'\n"))) == "well again"
 
 
-async def test_a_script_that_hangs_is_ended(reflex: ReflexBackend, write: Write) -> None:
+async def test_a_script_that_hangs_is_ended(write: Write) -> None:
     """The limit holds, and the next question gets a new child."""
+    reflex = ReflexBackend("reflex", limit_s=2.0)
     error = await _fails(reflex, write("def answer(context):\n    while True: pass\n"))
-    assert error.outcome == "timeout"
+    assert (error.outcome, error.message) == ("timeout", "its script took over 2 s")
     assert _said(await _ask(reflex, write("def answer(context):\n    return 'new'\n"))) == "new"
+    await reflex.aclose()
 
 
 async def test_a_child_that_dies_is_told_and_replaced(reflex: ReflexBackend, write: Write) -> None:
@@ -140,13 +142,16 @@ async def test_many_questions_at_once_are_all_answered(reflex: ReflexBackend, wr
 
 
 async def test_one_that_hangs_does_not_hold_up_the_others(reflex: ReflexBackend, write: Write, tmp_path: Path) -> None:
-    """While a script runs into its limit, another is answered."""
+    """While a script runs and runs, another is answered."""
     hang = write("def answer(context):\n    while True: pass\n")
     other = tmp_path / "other.py"
     other.write_text("def answer(context):\n    return 'here'\n")
-    hanging = asyncio.create_task(_fails(reflex, hang))
+    hanging = asyncio.create_task(_ask(reflex, hang))
+    await asyncio.sleep(0)
     assert _said(await _ask(reflex, Prompt(reflex=Reflex(str(other), Context())))) == "here"
-    assert (await hanging).outcome == "timeout"
+    assert not hanging.done()
+    hanging.cancel()
+    await asyncio.wait([hanging])
 
 
 async def test_leaving_an_answer_ends_its_child(reflex: ReflexBackend, write: Write) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from nanoide.backends.anthropic import AnthropicBackend
 from nanoide.backends.openai import OpenAIBackend
@@ -18,7 +19,9 @@ from tests.backends import servers
 from tests.backends.servers import Part, Reset, Script, closed_port, respond, serve, silence, stream
 from tests.routing.rig import PROMPT, Rig
 
-QUICK = Timeout(connect=1.0, headers=0.4, first_token=0.6, idle=0.6, total=20.0)
+PATIENT = Timeout(connect=20.0, headers=30.0, first_token=30.0, idle=30.0, total=60.0)
+QUICK = Timeout(connect=20.0, headers=0.4, first_token=0.6, idle=0.6, total=60.0)
+"""For a server that is silent; one that answers gets the time that a busy machine takes."""
 
 Kind = str
 
@@ -35,17 +38,17 @@ def _error(kind: Kind) -> Part:
 
 
 def _backend(
-    kind: Kind, name: str, url: str, **fields: object
+    kind: Kind, name: str, url: str, limits: Timeout = PATIENT, **fields: object
 ) -> tuple[OpenAIBackend | AnthropicBackend, BackendTable]:
-    table = BackendTable(name=name, kind=kind, base_url=url, model="m", timeout=QUICK, **fields)  # type: ignore[arg-type]
+    table = BackendTable(name=name, kind=kind, base_url=url, model="m", timeout=limits, **fields)  # type: ignore[arg-type]
     cls = AnthropicBackend if kind == "anthropic" else OpenAIBackend
     return cls(table, lambda: ""), table
 
 
 @asynccontextmanager
-async def _ladder(kind: Kind, first: str, second: str) -> AsyncIterator[Rig]:
-    """Two real backends and a reflex."""
-    one, first_table = _backend(kind, "one", first)
+async def _ladder(kind: Kind, first: str, second: str, limits: Timeout = PATIENT) -> AsyncIterator[Rig]:
+    """Two real backends; `limits` are those of the first."""
+    one, first_table = _backend(kind, "one", first, limits)
     two, second_table = _backend("openai", "two", second)
     rig = Rig(one, two, tables=[first_table, second_table])
     try:
@@ -76,16 +79,18 @@ FAULTS: dict[str, tuple[Callable[[Kind], Script], str]] = {
 async def test_before_the_first_token_every_fault_goes_on_below(kind: Kind, fault: str) -> None:
     """The second server answers whole, and both attempts are recorded once."""
     script, outcome = FAULTS[fault]
+    limits = QUICK if outcome == "timeout" else PATIENT
     async with (
         serve(script(kind)) as bad,
         serve(stream(*_words("openai", "all ", "well"))) as good,
-        _ladder(kind, bad.url, good.url) as rig,
+        _ladder(kind, bad.url, good.url, limits) as rig,
     ):
         answer = await rig.ask()
     assert answer.text == "all well"
     assert len(answer.ends) == 1
     assert rig.outcomes == [("one", outcome), ("two", "ok")]
-    assert len(bad.requests) == len(good.requests) == 1
+    assert len(good.requests) == 1
+    assert len(bad.requests) <= 1, "on a busy machine a short limit may be over before anything is sent"
 
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
@@ -102,13 +107,14 @@ async def test_after_the_first_token_a_fault_is_told_and_nobody_else_answers(
         "error": [_error(kind)],
         "silence": [asyncio.Event()],
     }
+    limits = replace(PATIENT, idle=0.3) if outcome == "timeout" else PATIENT
     # The first word is known to have arrived: a reset throws away what was not read yet.
     said = asyncio.Event()
     parts = [*_words(kind, "half", whole=False), said, *last[ending]]
     async with (
         serve(stream(*parts)) as bad,
         serve(stream(*_words("openai", "other"))) as good,
-        _ladder(kind, bad.url, good.url) as rig,
+        _ladder(kind, bad.url, good.url, limits) as rig,
     ):
         got = ""
 
@@ -150,7 +156,7 @@ async def test_a_slow_first_token_is_waited_for_no_longer_than_its_limit(kind: K
     async with (
         serve(stream(b": ping\n\n", asyncio.Event(), *_words(kind, "late"))) as slow,
         serve(stream(*_words("openai", "in time"))) as good,
-        _ladder(kind, slow.url, good.url) as rig,
+        _ladder(kind, slow.url, good.url, replace(PATIENT, first_token=0.6)) as rig,
     ):
         answer = await rig.ask()
     assert answer.text == "in time"
