@@ -33,6 +33,7 @@ _SKIPPED = frozenset({"node_modules", "__pycache__", "venv", "dist", "build", "t
 _NAMED = re.compile(
     r"^\s*(?:export |pub |async |public |static )*(?:def|class|function|func|fn|struct|type) (\w{3,})", re.M
 )
+_NOT_CUT = ("#", "//", "*", '"', "'", "|", "<!", "import ", "from ", "raise ")
 _CUT = re.compile(r"= |\(|return |\.|: |, ")
 
 SAMPLE_NAME = "sample.py (built-in sample: the folder has no text file)"
@@ -121,7 +122,8 @@ def find_place(path: str, text: str) -> Place:
                 best = (score, number, cut)
         seen.update(re.findall(r"\w+", line))
     if best is None:
-        number = max(range(len(lines)), key=lambda each: min(len(lines[each]), 100), default=0)
+        # No good line at all: the middle of the longest one that is neither a table's nor a heading.
+        number = max(range(len(lines)), key=lambda each: _prose_length(lines[each]), default=0)
         line = lines[number] if lines else ""
         best = (0.0, number, len(line) // 2)
     _, number, cut = best
@@ -229,12 +231,16 @@ def _cut(line: str) -> int | None:
     """Where to cut `line`: behind an operator or a bracket in its middle third; None when it has no good place."""
     start = len(line) - len(line.lstrip())
     length = len(line.rstrip()) - start
-    if not 16 <= length <= 100 or line.lstrip().startswith(("#", "//", "*", '"', "'", "import ", "from ", "raise ")):
+    if not 16 <= length <= 100 or line.lstrip().startswith(_NOT_CUT):
         return None
     low, high = start + length * 0.25, start + length * 0.75
     places = [each.end() for each in _CUT.finditer(line) if low <= each.end() <= high]
     places = [each for each in places if re.match(r"\w", line[each:])]
     return places[0] if places else None
+
+
+def _prose_length(line: str) -> int:
+    return 0 if line.lstrip().startswith(("|", "#", "<", "=", "-", "!", "[")) else min(len(line), 100)
 
 
 def _question(path: str, text: str) -> str:

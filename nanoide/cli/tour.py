@@ -99,7 +99,7 @@ def plan(sights: Sights, folder: str) -> tuple[Stop, ...]:
     change = () if sights.change is None else (sights.change,)
     return (
         Stop(
-            what=f"continues {shown} after {sights.place.before.strip()!r}",
+            what=f"continues {shown} after {sights.place.before.strip()[-60:]!r}",
             ask=replace(base, skill="inline-completion", document=place),
             expected=sights.place.expected,
         ),
@@ -232,7 +232,7 @@ def _print(folder: str, sights: Sights, visits: tuple[Visit, ...]) -> None:
         if len(lines) > _LINES:
             printer.answer(f"  … {len(lines) - _LINES} more lines: nanoide session show {each.session}")
         if each.stop.expected is not None:
-            printer.answer(f"  (there stood: {each.stop.expected.strip()})")
+            printer.answer(f"  (there stood: {printer.cut(each.stop.expected.strip(), 80)})")
         printer.answer(f"  {describe(each.finished)}")
 
 
