@@ -61,8 +61,8 @@ class Try:
             self._began = self._clock()
             end = None
             stream = await self._gate.open(leave)
+            reader = _Reader(stream, self._limits)
             try:
-                reader = _Reader(stream, self._limits)
                 while end is None:
                     chunk = await reader.next()
                     if isinstance(chunk, End):
@@ -74,6 +74,7 @@ class Try:
                         self._texts.append(chunk.text)
                         yield chunk
             finally:
+                reader.close()
                 await _close(stream)
             self._judge(end, leave.prompt)
         except BackendError as error:
@@ -158,15 +159,24 @@ class _Judged(BackendError):
 
 
 class _Reader:
-    """Reads a backend's stream under the limits for the first token, for silence and for the whole."""
+    """Reads a backend's stream under the limits for the first token, for silence and for the whole.
+
+    As `asyncio.timeout` would do around each chunk, but with one timer for the stream: that one fires a few
+    times a stream and not a few times a chunk. It cancels the task only while the task waits in here.
+    """
 
     def __init__(self, stream: AsyncIterator[Chunk], limits: Timeout) -> None:
         self._stream = stream
         self._limits = limits
-        self._time = asyncio.get_running_loop().time
-        now = self._time()
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
         self._first: float | None = now + limits.first_token
         self._whole = now + limits.total
+        self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._waits: asyncio.Task[object] | None = None
+        """The task that waits for a chunk right now."""
+        self._expired = False
 
     def speaks(self) -> None:
         """The first token is there."""
@@ -174,22 +184,49 @@ class _Reader:
 
     async def next(self) -> Chunk:
         """The next chunk. Raises BackendError "timeout" or "cut"."""
-        if self._first is not None:
-            until, why = self._first, f"first token over {self._limits.first_token:g} s"
-        else:
-            until, why = self._time() + self._limits.idle, f"silent for {self._limits.idle:g} s"
-        if self._whole < until:
-            until, why = self._whole, f"not done after {self._limits.total:g} s"
-        limit = asyncio.timeout_at(until)
+        until = self._loop.time() + self._limits.idle if self._first is None else self._first
+        self._until = until = min(until, self._whole)
+        if self._timer is None or self._timer.when() > until:
+            self.close()
+            self._timer = self._loop.call_at(until, self._fire)
+        task = asyncio.current_task()
+        assert task is not None
+        cancelling = task.cancelling()
+        self._waits = task
         try:
-            async with limit:
-                return await anext(self._stream)
+            return await anext(self._stream)
         except StopAsyncIteration:
             raise BackendError("the stream ended without its end", outcome="cut") from None
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise BackendError(why, outcome="timeout") from error
+        except asyncio.CancelledError as error:
+            # Ours alone, or was the task cancelled from elsewhere as well?
+            if self._expired and task.uncancel() <= cancelling:
+                raise BackendError(self._why(), outcome="timeout") from error
+            raise
+        finally:
+            self._waits = None
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._waits is None:
+            return  # the reader is slow, not the backend; the next wait sets a timer of its own
+        if self._loop.time() < self._until:
+            self._timer = self._loop.call_at(self._until, self._fire)
+        else:
+            self._expired = True
+            self._waits.cancel()
+
+    def _why(self) -> str:
+        if self._until >= self._whole:
+            return f"not done after {self._limits.total:g} s"
+        if self._first is not None:
+            return f"first token over {self._limits.first_token:g} s"
+        return f"silent for {self._limits.idle:g} s"
 
 
 async def _close(stream: AsyncIterator[Chunk]) -> None:

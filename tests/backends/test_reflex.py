@@ -1,12 +1,16 @@
 import asyncio
 import os
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nanoide.backends.reflex import ReflexBackend
+from nanoide.backends.reflex_worker import HEAD
 from nanoide.core.chat import Chunk, Context, End, Prompt, Reflex, Source, Text
 from nanoide.core.errors import BackendError
 
@@ -183,3 +187,21 @@ async def test_an_unused_child_ends_by_itself(write: Write) -> None:
 def test_without_a_reflex_it_objects() -> None:
     """The reason names the skill."""
     assert ReflexBackend("reflex").objection(Prompt(skill="greet")) == "skill greet has no reflex"
+
+
+async def test_a_worker_ends_when_nobody_is_left_to_answer_even_in_a_script_that_hangs(tmp_path: Path) -> None:
+    """A hub that is killed leaves no process behind."""
+    script = tmp_path / "reflex.py"
+    script.write_text("def answer(context):\n    yield 'begun'\n    while True: pass\n")
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "nanoide.backends.reflex_worker", stdin=PIPE, stdout=PIPE
+    )
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    frame = msgspec.msgpack.encode(Reflex(str(script), Context()))
+    worker.stdin.write(HEAD.pack(len(frame)) + frame)
+    seen = b""
+    while b"begun" not in seen:
+        seen += await worker.stdout.read(100)
+    worker.stdin.close()
+    assert await worker.wait() == 0

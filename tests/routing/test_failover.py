@@ -289,6 +289,32 @@ async def test_a_turn_that_is_left_is_recorded_once_as_cancelled() -> None:
     assert backend.finished == 2
 
 
+async def test_a_reader_that_takes_its_time_is_no_silence() -> None:
+    """Only waiting for the backend counts as idle."""
+    rig = Rig(_model("a", "one", "two"), tables=[_table("a", timeout=Timeout(idle=0.02))])
+    got = ""
+    async with aclosing(rig.router.stream(PROMPT, record=rig.attempts.append)) as chunks:
+        async for chunk in chunks:
+            if isinstance(chunk, Text):
+                got += chunk.text
+                await asyncio.sleep(0.05)
+    assert got == "onetwo"
+    assert rig.outcomes == [("a", "ok")]
+
+
+async def test_a_turn_that_is_cancelled_as_its_limit_passes_is_cancelled() -> None:
+    """Whoever cancels is heard, also when a timer cancels in the same moment."""
+    rig = Rig(_model("a", Hang()), _model("b", "fine"), tables=[_table("a", timeout=Timeout(first_token=0.02))])
+    for delay in (0.015, 0.02, 0.0205, 0.021):
+        task = asyncio.create_task(rig.ask())
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(delay, task.cancel)
+        await asyncio.wait([task])
+        assert task.cancelled() or task.result().text == "fine"
+        rig.now += 100.0
+    assert {outcome for _, outcome in rig.outcomes} <= {"cancelled", "timeout", "ok"}
+
+
 async def test_leaving_after_the_end_is_no_cancel() -> None:
     """The attempt is recorded before its end is given out."""
     rig = Rig(_model("a", "x"))
