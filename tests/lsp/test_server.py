@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from nanoide.client.launch import connect
+from nanoide.paths import Paths
+from nanoide.wire import StopHub
 from tests.lsp.client import Editor, Refusal
 
 SOURCE = '''"""Prices."""
@@ -127,6 +130,19 @@ async def test_a_request_that_is_not_understood_is_answered_with_an_error(editor
             with pytest.raises(Refusal):
                 await editor.ask(method, {"position": 7})
         editor.open(URI, SOURCE)
+        assert await editor.inline(URI, 10, 17)[1]
+
+
+async def test_a_hub_that_went_away_is_found_or_started_again(paths: Paths, tmp_path: Path) -> None:
+    """The editor keeps its server; the next request has its answer."""
+    async with Editor(tmp_path) as editor:
+        editor.open(URI, SOURCE)
+        assert await editor.inline(URI, 10, 17)[1]
+        async with await connect(paths, client="test", start=False) as connection:
+            notices = connection.notices()
+            await connection.call(StopHub())
+            async for _ in notices:
+                pass
         assert await editor.inline(URI, 10, 17)[1]
 
 
