@@ -21,6 +21,10 @@ OCCURRENCES = 48
 HAYSTACK = 400_000
 """Characters before the cursor that are searched; behind it, and in other texts, half as many each."""
 
+SURE = 2
+"""Tokens from which a copy is better than what the bundled model says: of 80 holes, copying from here on and asking
+the model for the others filled 0.28 exactly (edit similarity 0.58), the model alone 0.20 (0.40), copying alone 0.21 (0.47)."""
+
 _TOKEN = re.compile(r"\w+|[^\w\s]|\s+")
 _WORD = re.compile(r"[^\W\d]\w{2,}")
 _END = re.compile(r"\w+$")
@@ -35,6 +39,11 @@ class Copy(Value, frozen=True):
     """Tokens before the cursor that occur elsewhere in the same order; 0 when only a word was completed."""
     votes: int = 0
     """Places where the same follows."""
+
+    @property
+    def sure(self) -> bool:
+        """True when a model needs not be asked: it would take longer and do worse."""
+        return bool(self.text) and self.matched >= SURE
 
 
 def copy(document: Document, others: Sequence[str] = ()) -> Copy:

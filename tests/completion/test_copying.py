@@ -9,8 +9,10 @@ def test_it_says_how_much_speaks_for_it() -> None:
     sure = copy(at_end("a.py", "1\nfor key in sorted(names):\n2\nfor key in sorted(names):\n3\nfor key in sor"))
     assert (sure.text, sure.votes) == ("ted(names):", 2)
     assert sure.matched >= 7
+    assert sure.sure
     word = copy(at_end("a.py", "x = (recalculate)\nprint(x, y,\n  reca"))
     assert word.text == "lculate)"
+    assert not copy(at_end("a.py", "zq")).sure
     assert copy(at_end("a.py", "zq")) == Copy()
 
 

@@ -55,7 +55,7 @@ def test_what_a_model_sees_begins_at_the_same_place_for_the_next_key() -> None:
     first, _ = around(at_end("x.py", text))
     second, _ = around(at_end("x.py", text + "x"))
     assert second == first + "x"
-    assert BEFORE - 1500 < len(first) <= BEFORE
+    assert BEFORE - 800 < len(first) <= BEFORE
     assert first.startswith("line ")
 
 
