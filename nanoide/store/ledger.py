@@ -45,11 +45,21 @@ _SUMS = """
 
 _COUNTED = f"""
     counted (seq) AS MATERIALIZED (
-        SELECT max(iif(outcome = 'ok', seq + {2**48}, seq)) & {2**48 - 1} FROM ledger WHERE turn != '' GROUP BY turn
+        SELECT max(iif(outcome = 'ok', seq + {2**48}, seq)) & {2**48 - 1} FROM ledger WHERE turn != '' %s GROUP BY turn
         UNION ALL SELECT seq FROM ledger WHERE turn = ''
     )
 """
 """Of every turn the one attempt that it is counted by. Attempts without a turn are turns of their own."""
+
+_BLOCKS = """
+    blocks (hour, first) AS MATERIALIZED (
+        SELECT CAST(value ->> 0 AS INTEGER), CAST(value ->> 1 AS INTEGER) FROM json_each(:blocks)
+    ),
+"""
+"""A table of its own, so that SQLite indexes it: joining json_each directly compares every pair."""
+
+_LATER = "WHERE at >= :since"
+_LATER_TURNS = "AND turn IN (SELECT turn FROM ledger WHERE at >= :since)"
 
 _Sums = tuple[str, int, int, int, int, int, int, int, int, int, int, int, int | None]
 
@@ -75,7 +85,7 @@ class Ledger:
             total = _sums(connection, "''", "", {"since": start})
             recent = rows(
                 connection,
-                f"SELECT {_COLUMNS} FROM ledger WHERE :since IS NULL OR at >= :since ORDER BY seq DESC LIMIT :limit",
+                f"SELECT {_COLUMNS} FROM ledger {'' if start is None else _LATER} ORDER BY seq DESC LIMIT :limit",
                 {"since": start, "limit": max(0, ask.recent)},
             )
             return UsageReport(
@@ -216,9 +226,9 @@ def _groups(connection: apsw.Connection, by: UsageKey, start: int | None, tz_min
             return tuple(_sums(connection, f"date({day}, 'unixepoch')", "ORDER BY 1", values))
         case "block":
             values["blocks"] = msgspec.json.encode(_blocks(connection)).decode()
-            key = f"strftime('%Y-%m-%d %H:%M', (hours.value ->> 1) * 3600 + :east / {SECOND}, 'unixepoch')"
-            join = f"JOIN json_each(:blocks) AS hours ON hours.value ->> 0 = at / {_HOUR}"
-            return tuple(_sums(connection, key, "ORDER BY 1", values, join))
+            key = f"strftime('%Y-%m-%d %H:%M', first * 3600 + :east / {SECOND}, 'unixepoch')"
+            join = f"JOIN blocks ON blocks.hour = at / {_HOUR}"
+            return tuple(_sums(connection, key, "ORDER BY 1", values, join, _BLOCKS))
         case "model" | "backend" | "skill" | "session" | "project":
             sums = _sums(connection, by, "", values)
             return tuple(sorted(sums, key=lambda row: (-row.cost_nano, -row.attempts, row.key)))
@@ -238,12 +248,17 @@ def _blocks(connection: apsw.Connection) -> list[tuple[int, int]]:
 
 
 def _sums(
-    connection: apsw.Connection, key: str, order: str, values: dict[str, str | int | None], join: str = ""
+    connection: apsw.Connection,
+    key: str,
+    order: str,
+    values: dict[str, str | int | None],
+    join: str = "",
+    tables: str = "",
 ) -> list[UsageRow]:
+    later, later_turns = ("", "") if values["since"] is None else (_LATER, _LATER_TURNS)
     sums = rows(
         connection,
-        f"WITH {_COUNTED} SELECT {key}, {_SUMS} FROM ledger {join} WHERE :since IS NULL OR at >= :since"
-        f" GROUP BY 1 {order}",
+        f"WITH {tables}{_COUNTED % later_turns} SELECT {key}, {_SUMS} FROM ledger {join} {later} GROUP BY 1 {order}",
         values,
     )
     return [_usage_row(cast("_Sums", each)) for each in sums]

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nanoide.core.errors import Outcome, UsageError
+from nanoide.core.errors import InputError, Outcome, UsageError
 from nanoide.core.usage import Usage
 from nanoide.store.database import Database
-from nanoide.store.ledger import MOST, Ledger
+from nanoide.store.ledger import MOST, Ledger, insert
 from nanoide.wire import EgressLine, LedgerRow, ReadUsage, UsageKey, UsageRow
 from tests.store.samples import NOON, row
 
@@ -130,6 +130,15 @@ async def test_blocks_are_five_hours_from_the_first_attempts_hour(ledger: Ledger
     assert (await keys(ledger, ReadUsage(by="block", tz_minutes=90)))[0] == "2026-11-21 09:30"
 
 
+async def test_years_of_hours_are_grouped_into_blocks(ledger: Ledger, database: Database) -> None:
+    """Each hour finds its block by an index: comparing every pair of these would not come to an end."""
+    attempts = [row(f"t{hour}", at=NOON - timedelta(hours=hour)) for hour in range(20_000)]
+    await database.write(lambda connection: [insert(connection, each) for each in attempts])
+    report = await ledger.report(ReadUsage(by="block"))
+    assert len(report.rows) == 4_000
+    assert {each.attempts for each in report.rows} == {5}
+
+
 @pytest.mark.parametrize(
     ("since", "tz_minutes", "attempts"),
     [
@@ -189,6 +198,16 @@ async def test_recent_rows_come_back_as_they_went_in(ledger: Ledger) -> None:
     )
     assert len((await ledger.report(ReadUsage(recent=10))).recent) == 2
     assert (await ledger.report(ReadUsage(recent=-1))).recent == ()
+
+
+async def test_odd_names_are_kept_and_impossible_ones_refused(ledger: Ledger) -> None:
+    """Controls and astral characters are text; a lone surrogate is not."""
+    odd = "𝔘 \x1b[31m \u202e\x00'; DROP TABLE ledger; --"
+    await ledger.add(row(skill=odd))
+    assert await keys(ledger, ReadUsage(by="skill")) == [odd]
+    with pytest.raises(InputError, match="not valid Unicode"):
+        await ledger.add(row(project="\udcff"))
+    assert (await ledger.report(ReadUsage())).total.attempts == 1
 
 
 async def test_nonsense_from_a_backend_cannot_break_the_ledger(ledger: Ledger) -> None:
