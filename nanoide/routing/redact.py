@@ -16,7 +16,7 @@ _FORMATS: tuple[tuple[str, re.Pattern[str]], ...] = (
         "private key",
         re.compile(
             r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-            r"(?:[\s\S]{0,16384}?-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+            r"(?:(?:[^-]|-(?!----BEGIN)){0,16384}?-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
             r"|(?:[\s+\-|>]{0,8}[A-Za-z0-9+/=]{16,})*)"
         ),
     ),
