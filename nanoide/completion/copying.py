@@ -22,8 +22,9 @@ HAYSTACK = 400_000
 """Characters before the cursor that are searched; behind it, and in other texts, half as many each."""
 
 SURE = 2
-"""Tokens from which a copy is better than what the bundled model says: of 80 holes, copying from here on and asking
-the model for the others filled 0.28 exactly (edit similarity 0.58), the model alone 0.20 (0.40), copying alone 0.21 (0.47)."""
+"""Tokens from which a copy is better than what the bundled model says. Of 80 holes, copying from here on and asking
+the model for the others filled 0.28 exactly (edit similarity 0.58); the model alone 0.20 (0.40), copying alone 0.21
+(0.47)."""
 
 _TOKEN = re.compile(r"\w+|[^\w\s]|\s+")
 _WORD = re.compile(r"[^\W\d]\w{2,}")

@@ -6,6 +6,7 @@ One thread writes in small batches, another reads, so that a search finds what i
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import stat
@@ -23,11 +24,16 @@ from nanoide.core.errors import StoreError
 from nanoide.core.ignore import Ignore, is_secret
 from nanoide.store.passages import passages, query, searchable, words
 
+log = logging.getLogger(__name__)
+
 FILE_LIMIT = 512 * 1024
 """Bytes; larger files are data more often than text that a person wrote."""
 
 FILES_LIMIT = 20_000
 """Files of one root; the rest of a larger one is not searched."""
+
+BYTES_LIMIT = 300 * 1024 * 1024
+"""Of all files of one root together."""
 
 IGNORE_FILE = ".nanoideignore"
 
@@ -76,7 +82,7 @@ class Index:
         if task is None:
             task = asyncio.create_task(self._refresh(root), name=f"index {root}")
             self._refreshing[root] = task
-            task.add_done_callback(lambda _: self._refreshing.pop(root, None))
+            task.add_done_callback(lambda done: self._refreshed(root, done))
         await asyncio.shield(task)
 
     async def search(self, root: str, query_text: str, limit: int) -> tuple[Source, ...]:
@@ -100,6 +106,11 @@ class Index:
 
     async def _refresh(self, root: str) -> None:
         await asyncio.get_running_loop().run_in_executor(self._writer, self._update, root)
+
+    def _refreshed(self, root: str, done: asyncio.Task[None]) -> None:
+        self._refreshing.pop(root, None)
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.warning("index of %s: %s", root, error)  # the one who asked may have stopped waiting
 
     # On the reading thread
 
@@ -143,6 +154,8 @@ class Index:
             known[path] = (file, mtime, size)
         changed: list[tuple[str, int, int]] = []
         for path, mtime, size in _files(root):
+            if self._stop.is_set():
+                return
             before = known.pop(path, None)
             if before is None or before[1:] != (mtime, size):
                 changed.append((path, mtime, size))
@@ -172,6 +185,7 @@ def list_files(root: str) -> Iterator[str]:
 
 
 def _files(root: str) -> Iterator[tuple[str, int, int]]:
+    left = BYTES_LIMIT
     for path in list_files(root):
         try:
             path.encode()  # a name that is no UTF-8 cannot be stored, nor shown
@@ -179,6 +193,9 @@ def _files(root: str) -> Iterator[tuple[str, int, int]]:
         except (OSError, ValueError):
             continue
         if stat.S_ISREG(info.st_mode) and 0 < info.st_size <= FILE_LIMIT:
+            left -= info.st_size
+            if left < 0:
+                return
             yield path, info.st_mtime_ns, info.st_size
 
 

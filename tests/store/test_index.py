@@ -110,6 +110,20 @@ async def test_callers_share_one_refresh_and_may_stop_waiting(index: Index, root
     assert await index.search(str(root), "door", 3)
 
 
+async def test_closing_does_not_wait_for_a_large_workspace(root: Path, tmp_path: Path) -> None:
+    """An index that is closed while it reads stops soon, keeps what it has, and goes on the next time."""
+    for number in range(400):
+        (root / f"f{number}.py").write_text(f"needle{number} = 1\n" * 50)
+    index = Index(tmp_path / "index.db")
+    waiting = asyncio.create_task(index.refresh(str(root)))
+    await asyncio.sleep(0)
+    await index.aclose()
+    await waiting
+    again = Index(tmp_path / "index.db")
+    assert await found(again, root, "needle399")
+    await again.aclose()
+
+
 async def test_a_broken_database_is_built_again(root: Path, tmp_path: Path) -> None:
     """The index is not precious: a file that is no database is replaced."""
     path = tmp_path / "index.db"
