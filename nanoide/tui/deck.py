@@ -183,7 +183,7 @@ class Deck(Container):
             self.visible_sessions = visible
             self.post_message(self.Turned(visible))
             self.call_later(self.paint, ())
-        self.refresh(layout=True)
+            self.refresh(layout=True)
         if self._aim is not None and self.current in visible:
             self.call_later(self._settle, mounted)
 

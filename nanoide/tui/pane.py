@@ -61,6 +61,8 @@ class Pane(Widget):
         """The draft as the hub has it."""
         self._saving: Timer | None = None
         self._asked_at: float | None = None
+        self._titled = ""
+        self._below = 0
         if glyphs.dash == "-":
             self.add_class("-plain")
             self.composer.add_class("-ascii")
@@ -142,7 +144,9 @@ class Pane(Widget):
     def on_transcript_moved(self) -> None:
         """Say how much is below."""
         below = self.transcript.below
-        self.border_subtitle = Content(f"{below} more below") if below else None
+        if below != self._below:
+            self._below = below
+            self.border_subtitle = Content(f"{below} more below") if below else None
 
     def _place_composer(self) -> None:
         """An open question takes the composer's place, unless a text is being written there."""
@@ -177,7 +181,9 @@ class Pane(Widget):
         bare = Content(left) if fill < 1 else Content(f"{left} {dash * fill} {state}")
         if session.state in {"asking", "failed"}:
             bare = bare.stylize("$accent bold", len(bare) - len(state))
-        self.border_title = bare
+        if bare.plain != self._titled:  # setting it paints the whole pane
+            self._titled = bare.plain
+            self.border_title = bare
 
     def _said_when_empty(self) -> list[str]:
         return [clean_line(self.session.skill), "", "Ask below. Esc, then ? for the keys."]

@@ -168,15 +168,15 @@ class SessionList(ScrollView, can_focus=True, inherit_bindings=False):
         place = self.scroll_offset.y + y
         width = self.size.width
         if place >= len(self._rows):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self._kind("name"))
         row = self._rows[place]
         if not isinstance(row, Session):
             group, number = row
             kind = "alert" if group == "needs you" else "group"
             told = f"{number} "
             left = Segment(pad(f" {group}", max(0, width - len(told))), self._kind(kind))
-            return Strip([left, Segment(told, self._kind("group"))]).adjust_cell_length(width, self.rich_style)
-        strip = Strip(self._session(row, self._ages[place], width)).adjust_cell_length(width, self.rich_style)
+            return Strip([left, Segment(told, self._kind("group"))]).adjust_cell_length(width, self._kind("name"))
+        strip = Strip(self._session(row, self._ages[place], width)).adjust_cell_length(width, self._kind("name"))
         if row.id == self._cursor and self.has_focus:
             return over(strip, self._kind("cursor"))
         return over(strip, self._kind("current")) if row.id == self._current else strip

@@ -283,7 +283,7 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         """One line of the screen."""
         place = self.scroll_offset.y + y
         width = self.size.width
-        base = self.rich_style
+        base = self._style("answer")
         if self._starts[-1] == 0:
             said = self._empty() if self._session is not None and not self._session.turn_count else []
             if y >= len(said):

@@ -1,6 +1,7 @@
 """A hub that does what a test says, at the wire: a real Unix socket, no models, a clock that stands still."""
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,7 +48,7 @@ class ScriptedHub:
         """Consents that were asked, to be asked again."""
         self.refuse: dict[str, NanoideError] = {}
         """By method: answer it with this error."""
-        self._folder = Path(tempfile.mkdtemp(prefix="nano-tui-"))
+        self._folder = Path(tempfile.gettempdir(), f"nano-tui-{os.getpid()}-{id(self)}")
         self.path = self._folder / "hub.sock"
         self._server: asyncio.Server | None = None
         self._clients: dict[asyncio.StreamWriter, frozenset[SessionId]] = {}
@@ -56,6 +57,7 @@ class ScriptedHub:
     async def start(self) -> None:
         """Listen."""
         if self._server is None:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
             self.path.unlink(missing_ok=True)
             self._server = await asyncio.start_unix_server(self._serve, self.path, limit=wire.FRAME_LIMIT)
 
@@ -92,14 +94,22 @@ class ScriptedHub:
         """Publish one event: a Fact gets the next number."""
         fact = not isinstance(event, events.TurnStarted | events.TextArrived)
         self.seq += fact
-        session = self.sessions.get(event.session)
+        self.fold(event)
+        self.repeat(event)
+
+    def fold(self, event: SessionEvent) -> Session:
+        """Let an event happen without telling anyone."""
         if isinstance(event, events.SessionOpened):
-            self.sessions[event.session] = opened(event)
-        elif session is not None:
-            session = apply(session, event)
-            self.sessions[event.session] = session
-            if session.removed:
-                del self.sessions[event.session]
+            session = opened(event)
+        else:
+            session = apply(self.sessions[event.session], event)
+        self.sessions[event.session] = session
+        if session.removed:
+            del self.sessions[event.session]
+        return session
+
+    def repeat(self, event: SessionEvent) -> None:
+        """Tell an event that has happened, to whom it concerns."""
         line = wire.notification("event", wire.Published(seq=self.seq, event=event))
         for writer, watched in self._clients.items():
             if isinstance(event, events.TextArrived) and event.session not in watched:

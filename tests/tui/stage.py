@@ -71,7 +71,7 @@ class Stage:
 async def stage(
     *,
     scene: Callable[[ScriptedHub], None] = cockpit,
-    size: tuple[int, int] = (160, 45),
+    size: tuple[int, int] = (112, 30),
     ui: UiTable | None = None,
     home: Path | None = None,
     hub: ScriptedHub | None = None,
