@@ -40,6 +40,10 @@ LOG_LIMIT = 1024 * 1024
 GRACE_S = 2.0
 """Seconds between asking the process to end, telling it to, and killing it."""
 
+SPIN = "1000"
+"""How long a thread of the engine spins for the others before it sleeps (libgomp's own unit). Its default
+makes a step ten times as long as soon as anything else wants the cores: hub, terminal, a test run."""
+
 _SECRET = re.compile(
     r"(^|_)(API_?KEYS?|KEYS?|TOKENS?|PAT|AUTH|CREDENTIALS?)(_|\d|$)|SECRET|PASSW(OR)?D|PASSPHRASE", re.IGNORECASE
 )
@@ -125,7 +129,7 @@ class EngineProcess:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=stderr,
-                    env=scrub(os.environ),
+                    env={"GOMP_SPINCOUNT": SPIN} | scrub(os.environ),
                     cwd="/",
                     start_new_session=True,  # Ctrl-C in the hub's terminal is the hub's to handle
                 )

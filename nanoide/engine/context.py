@@ -8,10 +8,12 @@ import ctypes
 import importlib
 import importlib.util
 import sys
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from nanoide.engine.crew import Crew
 from nanoide.engine.sampling import Sampling
 
 Lib = Any
@@ -124,6 +126,8 @@ class Context:
     def __init__(self, lib: Lib, model: Handle, *, cells: int, rows: int, slots: int, threads: int) -> None:
         """Raises NativeError when there is no memory for it."""
         self._lib = lib
+        self._threads = threads
+        self._crew = Crew(threads, lib.llama_model_n_params(model))
         params = lib.llama_context_default_params()
         params.n_ctx = cells
         params.n_batch = rows
@@ -145,7 +149,14 @@ class Context:
     def decode(self) -> int:
         """Compute the rows of the batch: llama_decode's own answer."""
         self.batch.native.n_tokens = self.batch.size
-        return self._lib.llama_decode(self._ctx, self.batch.native)
+        threads = self._crew.choose(self.batch.size)
+        if threads != self._threads:
+            self._threads = threads
+            self._lib.llama_set_n_threads(self._ctx, threads, threads)
+        begun = time.perf_counter()
+        code = self._lib.llama_decode(self._ctx, self.batch.native)
+        self._crew.note(self.batch.size, threads, time.perf_counter() - begun)
+        return code
 
     def sample(self, chain: Chain, row: int) -> int:
         """The next token after `row` of the last step."""

@@ -24,6 +24,10 @@ SLOTS = 64
 """Sequences in the cache, busy and idle."""
 
 CELLS = 16_384
+"""Tokens of all sequences together; shared beginnings count once."""
+
+CELLS_MIN = 2048
+
 CELL_BUDGET = 1 << 30
 """Bytes of KV cache; a model with dear cells gets fewer of them."""
 
@@ -60,12 +64,14 @@ class _Work:
 class Runner:
     """The engine proper."""
 
-    def __init__(self, load: Load, library: Library, *, cores: int, memory: Callable[[], int]) -> None:
+    def __init__(
+        self, load: Load, library: Library, *, cores: int, memory: Callable[[], int], cells: int = CELLS
+    ) -> None:
         """Raises NativeError when the model or its context cannot be made."""
         self._memory = memory
         self.model = Model(library, load.path, gpu_layers=load.gpu_layers, fim=load.fim)
         asked = load.context or 0
-        cells = max(2048, min(CELLS, CELL_BUDGET // self.model.cell_bytes), asked)
+        cells = max(min(cells, max(CELLS_MIN, CELL_BUDGET // self.model.cell_bytes)), asked)
         self.window = min(asked or self.model.trained, self.model.trained, cells)
         slots = SLOTS if self.model.partial else 8
         self._context = Context(
@@ -146,6 +152,11 @@ class Runner:
         if work is not None:
             work.chain.free()
             self._scheduler.end(work.sequence, keep=True)
+
+    def sequence(self, id: int) -> Sequence | None:
+        """The sequence of a job that is under way."""
+        work = self._work.get(id)
+        return work.sequence if work is not None else None
 
     def release(self, key: str) -> None:
         """Forget what is kept for `key`."""
@@ -273,7 +284,9 @@ class Runner:
         """Running means of the speed: of prefill by row, of decoding by token."""
         if rows >= 4 * sequences:
             each = seconds / rows
-            self._row_s = each if not self._row_s else 0.8 * self._row_s + 0.2 * each
+            # Believe a fast step more than a slow one: what else runs on the machine only ever slows it.
+            weight = 0.5 if each < self._row_s or not self._row_s else 0.1
+            self._row_s = (1 - weight) * (self._row_s or each) + weight * each
         elif seconds > 0:
             speed = sequences / seconds
             self._speed = speed if not self._speed else 0.9 * self._speed + 0.1 * speed

@@ -62,11 +62,12 @@ class TextStream:
         text = self._held + self._decoder.decode(piece)
         if not self._stop:
             return text
-        at = min((place for each in self._stop if (place := text.find(each)) >= 0), default=-1)
-        if at >= 0:
+        # The one that is complete first ends the answer, however the tokens happen to be cut.
+        met = min(((at + len(each), at) for each in self._stop if (at := text.find(each)) >= 0), default=None)
+        if met is not None:
             self.stopped = True
             self._held = ""
-            return text[:at]
+            return text[: met[1]]
         keep = self._may_begin(text)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

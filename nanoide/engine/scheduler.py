@@ -15,6 +15,9 @@ HEADROOM = 32
 PATIENCE = 8
 """Steps that lower work lets pass before it takes part in one, so that it never starves."""
 
+GUEST_ROWS = 16
+"""Prefill rows for lower work in a step that it shares with higher work."""
+
 _BAND: dict[Priority, int] = {"completion": 0, "focused": 1, "visible": 1, "background": 2, "ambient": 2}
 """Work of a lower band does not share a step with higher work: on a CPU each row makes a step longer."""
 
@@ -141,7 +144,7 @@ class Scheduler:
         self._wait(sequence)
 
     def plan(self, prefill: int) -> list[Rows]:
-        """The next step. Where anyone decodes, prefill gets at most `prefill` rows.
+        """The next step. Prefill gets at most `prefill` rows, unless it is of a completion and nobody decodes.
 
         Every decoding sequence of the step has its row before any prefill takes one. Sequences are
         preempted, lowest first, when the cache has no room for the step.
@@ -160,10 +163,14 @@ class Scheduler:
         decoding = [each for each in members if each.ahead == 1][: self._rows]
         step = [Rows(each, len(each.tokens) - 1, 1) for each in decoding]
         left = self._rows - len(step)
-        if decoding:
+        top = members[0].band if members else 0
+        if decoding or top > 0:
+            # Also without anyone to hold up yet: a completion that comes now waits for the step to end.
             left = min(left, prefill)
         for each in members:
             ahead = each.ahead
+            if each.band > top:
+                left = min(left, GUEST_ROWS)
             if ahead > 1 and left > 0:
                 count = min(ahead, left)
                 step.append(Rows(each, len(each.tokens) - ahead, count))
