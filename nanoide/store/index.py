@@ -23,6 +23,7 @@ from nanoide.core.chat import Source
 from nanoide.core.errors import StoreError
 from nanoide.core.ignore import Ignore, is_secret
 from nanoide.store.passages import passages, query, searchable, words
+from nanoide.store.sql import rows
 
 log = logging.getLogger(__name__)
 
@@ -119,15 +120,15 @@ class Index:
             if self._read_from is None:
                 self._read_from = _open(self._path)
             connection = self._read_from
-            known = _rows(connection, "SELECT id FROM root WHERE path = ?", root)
+            known = rows(connection, "SELECT id FROM root WHERE path = ?", (root,))
             if not known:
                 return ()
             number = cast("int", known[0][0])
-            found = _rows(connection, _SEARCH, f"{match} AND root:r{number}", number, limit * 4)
-            rows = cast("list[tuple[str, int, str, float]]", found)
+            found = rows(connection, _SEARCH, (f"{match} AND root:r{number}", number, limit * 4))
+            ranked = cast("list[tuple[str, int, str, float]]", found)
         except apsw.Error as error:
             raise StoreError(f"the index cannot be searched: {error}", hint=f"delete {self._path}") from error
-        return _rank(rows, asked, limit)
+        return _rank(ranked, asked, limit)
 
     def _close(self) -> None:
         for connection in (self._read_from, self._write_to):
@@ -146,11 +147,11 @@ class Index:
             raise StoreError(f"the index cannot be written: {error}", hint=f"delete {self._path}") from error
 
     def _bring_up_to_date(self, connection: apsw.Connection, root: str) -> None:
-        _rows(connection, "INSERT OR IGNORE INTO root (path) VALUES (?)", root)
-        number = cast("int", _rows(connection, "SELECT id FROM root WHERE path = ?", root)[0][0])
-        rows = _rows(connection, "SELECT path, id, mtime_ns, size FROM file WHERE root = ?", number)
+        rows(connection, "INSERT OR IGNORE INTO root (path) VALUES (?)", (root,))
+        number = cast("int", rows(connection, "SELECT id FROM root WHERE path = ?", (root,))[0][0])
+        stored = rows(connection, "SELECT path, id, mtime_ns, size FROM file WHERE root = ?", (number,))
         known: dict[str, tuple[int, int, int]] = {}
-        for path, file, mtime, size in cast("list[tuple[str, int, int, int]]", rows):
+        for path, file, mtime, size in cast("list[tuple[str, int, int, int]]", stored):
             known[path] = (file, mtime, size)
         changed: list[tuple[str, int, int]] = []
         for path, mtime, size in _files(root):
@@ -245,7 +246,7 @@ def _open(path: Path) -> apsw.Connection:
                 path.touch(mode=0o600)
             connection = apsw.Connection(str(path))
             connection.set_busy_timeout(10_000)
-            _rows(connection, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -4000")
+            rows(connection, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -4000")
             if _version(connection) == _SCHEMA_VERSION:
                 return connection
         except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError):
@@ -260,36 +261,30 @@ def _open(path: Path) -> apsw.Connection:
 def _version(connection: apsw.Connection) -> object:
     """The version of the database; a new one gets its tables first, under the lock of the transaction."""
     with connection:
-        version = _rows(connection, "PRAGMA user_version")[0][0]
+        version = rows(connection, "PRAGMA user_version")[0][0]
         if version == 0:
-            _rows(connection, f"{_SCHEMA}; PRAGMA user_version = {_SCHEMA_VERSION}")
+            rows(connection, f"{_SCHEMA}; PRAGMA user_version = {_SCHEMA_VERSION}")
             version = _SCHEMA_VERSION
         return version
 
 
-def _rows(connection: apsw.Connection, statement: str, *values: str | float) -> list[tuple[object, ...]]:
-    """What `statement` answers."""
-    cursor = connection.execute(statement, values)  # pyright: ignore[reportUnknownMemberType] - apsw's own stub
-    return cast("list[tuple[object, ...]]", cursor.fetchall())  # pyright: ignore[reportUnknownMemberType] - likewise
-
-
 def _drop(connection: apsw.Connection, file: int) -> None:
-    _rows(connection, "DELETE FROM terms WHERE rowid IN (SELECT id FROM passage WHERE file = ?)", file)
-    _rows(connection, "DELETE FROM passage WHERE file = ?", file)
-    _rows(connection, "DELETE FROM file WHERE id = ?", file)
+    rows(connection, "DELETE FROM terms WHERE rowid IN (SELECT id FROM passage WHERE file = ?)", (file,))
+    rows(connection, "DELETE FROM passage WHERE file = ?", (file,))
+    rows(connection, "DELETE FROM file WHERE id = ?", (file,))
 
 
 def _put(connection: apsw.Connection, number: int, root: str, path: str, mtime: int, size: int) -> None:
-    known = _rows(connection, "SELECT id FROM file WHERE root = ? AND path = ?", number, path)
+    known = rows(connection, "SELECT id FROM file WHERE root = ? AND path = ?", (number, path))
     if known:
         _drop(connection, cast("int", known[0][0]))
-    _rows(connection, "INSERT INTO file (root, path, mtime_ns, size) VALUES (?, ?, ?, ?)", number, path, mtime, size)
+    rows(connection, "INSERT INTO file (root, path, mtime_ns, size) VALUES (?, ?, ?, ?)", (number, path, mtime, size))
     file = connection.last_insert_rowid()
     text = _text(Path(root, path))
     for line, passage in passages(text):
-        _rows(connection, "INSERT INTO passage (file, line, text) VALUES (?, ?, ?)", file, line, passage)
+        rows(connection, "INSERT INTO passage (file, line, text) VALUES (?, ?, ?)", (file, line, passage))
         terms = (connection.last_insert_rowid(), searchable(passage), searchable(path), f"r{number}")
-        _rows(connection, "INSERT INTO terms (rowid, body, path, root) VALUES (?, ?, ?, ?)", *terms)
+        rows(connection, "INSERT INTO terms (rowid, body, path, root) VALUES (?, ?, ?, ?)", terms)
 
 
 def _text(path: Path) -> str:
@@ -308,11 +303,11 @@ def _text(path: Path) -> str:
 _TEST = re.compile(r"(?:^|/)(?:tests?|testing|fixtures?|vendor|third_party)/|(?:^|/)test_|_test\.|\.lock$|\.min\.")
 
 
-def _rank(rows: Sequence[tuple[str, int, str, float]], asked: frozenset[str], limit: int) -> tuple[Source, ...]:
+def _rank(found: Sequence[tuple[str, int, str, float]], asked: frozenset[str], limit: int) -> tuple[Source, ...]:
     """Best first: passages of tests and vendored code behind, at most three of one file."""
     about_tests = bool(asked & {"test", "tests", "fixture", "fixtures"})
     scored: list[tuple[float, str, int, str]] = []
-    for path, line, text, score in rows:
+    for path, line, text, score in found:
         scored.append((score if about_tests or not _TEST.search(path) else score * 0.7, path, line, text))
     scored.sort(key=lambda each: (-each[0], each[1], each[2]))
     taken: dict[str, int] = {}

@@ -1,7 +1,7 @@
 """What of a completion may be shown."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoide.completion.shape import multiline, shape
@@ -80,6 +80,7 @@ def test_nothing_hidden_comes_through() -> None:
     assert shape("a\x1b[31mb\u202e", cursor("x = |")) == "ab"
 
 
+@settings(deadline=None)
 @given(CODE, st.integers(0, 60), CODE)
 def test_what_is_shown_keeps_its_promises(text: str, place: int, answer: str) -> None:
     """No end in white space, one line unless in a block, and no closer that unbalances a balanced line."""
@@ -91,6 +92,7 @@ def test_what_is_shown_keeps_its_promises(text: str, place: int, answer: str) ->
     assert split(document)[0] == before
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_any_answer_can_be_shaped(data: bytes) -> None:
     """Whatever a model says, shaping it raises nothing."""

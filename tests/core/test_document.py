@@ -1,6 +1,6 @@
 """Places in a text, as LSP counts them."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoide.core.chat import Document
@@ -33,6 +33,7 @@ def test_a_place_past_the_end_is_the_end() -> None:
     assert at("", 0, 0) == ("", "")
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(0, 20), st.integers(0, 40))
 def test_the_two_sides_are_the_whole(text: str, line: int, character: int) -> None:
     """Whatever the place, nothing is lost, and no CRLF is cut in two."""
@@ -41,6 +42,7 @@ def test_the_two_sides_are_the_whole(text: str, line: int, character: int) -> No
     assert not (before.endswith("\r") and after.startswith("\n"))
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_the_end_is_found_again(text: str) -> None:
     """The place at the end of a text has all of it before it."""

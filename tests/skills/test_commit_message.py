@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoide.core.chat import Context, Source
@@ -174,6 +174,7 @@ def test_secret_files_are_mentioned_without_their_content() -> None:
     assert "- .env: not shown, it may hold secrets" in describe(text)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from('+-@ \nabdiff0,1/"é😀git'), max_size=300), st.booleans())
 def test_any_text_is_survived(text: str, begun: bool) -> None:
     """Whatever is called a diff, there is an answer in its form."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import textual
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoide.core.chat import Context, Document, Source
@@ -154,6 +154,7 @@ def test_every_file_of_a_real_package_is_outlined() -> None:
         assert path.name in said.split("\n")[0] or said.endswith("is empty.")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.sampled_from(["a.py", "a.js", "a.md", "a", "a.go", ""]))
 def test_any_text_is_survived(text: str, path: str) -> None:
     """Whatever the text, there is an outline."""

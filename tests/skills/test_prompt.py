@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -129,6 +129,7 @@ def test_passages_take_what_the_given_leaves() -> None:
     assert sum(each.tokens for each in shared) <= 500
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=200), max_size=6), st.integers(0, 120))
 def test_shares_never_exceed_the_budget(texts: list[str], budget: int) -> None:
     """However the sources are, together they take no more than there is, and none more than it needs."""

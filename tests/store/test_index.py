@@ -180,6 +180,7 @@ async def test_any_question_can_be_asked(text: str) -> None:
         connection.close()
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["def f():", "    x = 1", "", "class A:", "@dec", "é" * 9]), max_size=200))
 def test_passages_lose_no_line(lines: list[str]) -> None:
     """Put together in their places, the passages are the text; none is much longer than it should be."""
