@@ -5,7 +5,7 @@ from typing import Literal
 
 from nanoide.core.chat import Document
 
-_BREAK = re.compile(r"\r\n|\n|\r")
+LINE_BREAK = re.compile(r"\r\n|\n|\r")
 """The line ends that LSP knows. `str.splitlines` knows more and would count differently."""
 
 BEFORE = 1_500
@@ -72,13 +72,13 @@ def offset(document: Document) -> int:
     text = document.text
     start = 0
     if document.line > 0:
-        for number, found in enumerate(_BREAK.finditer(text), 1):
+        for number, found in enumerate(LINE_BREAK.finditer(text), 1):
             if number == document.line:
                 start = found.end()
                 break
         else:
             return len(text)
-    found = _BREAK.search(text, start)
+    found = LINE_BREAK.search(text, start)
     end = found.start() if found else len(text)
     line = text[start:end]
     if line.isascii():
@@ -120,7 +120,7 @@ def unified(text: str) -> str:
 
 def at_end(path: str, text: str, *, language: str = "") -> Document:
     """A document whose position is the end of `text`."""
-    breaks = list(_BREAK.finditer(text))
+    breaks = list(LINE_BREAK.finditer(text))
     last = text[breaks[-1].end() :] if breaks else text
     return Document(
         path=path,
@@ -133,7 +133,7 @@ def at_end(path: str, text: str, *, language: str = "") -> Document:
 
 def line_end(text: str) -> Literal["\n", "\r\n", "\r"]:
     """The line end that `text` uses; a newline when it has none."""
-    found = _BREAK.search(text)
+    found = LINE_BREAK.search(text)
     if found is None or found.group() == "\n":
         return "\n"
     return "\r\n" if found.group() == "\r\n" else "\r"

@@ -116,8 +116,8 @@ class Session(Value, frozen=True):
 
     @property
     def unread(self) -> bool:
-        """True while there is something the person has not seen."""
-        return self.state in NEEDY
+        """True while there is something the person has not seen. What a command asked, its caller has seen."""
+        return self.state in NEEDY and (not self.ambient or self.state == "asking")
 
     @property
     def active(self) -> bool:

@@ -113,7 +113,7 @@ def assemble(settings: Settings, paths: Paths, ledger: Ledger, *, before: Rungs 
         midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
         return await ledger.spent(midnight)
 
-    router = Router(backends, settings, audit=ledger.add_egress, spent=spent)
+    router = Router(backends, settings, audit=ledger.add_egress, spent=spent, spent_since=ledger.spent)
     return Rungs(settings=settings, backends=backends, router=router)
 
 

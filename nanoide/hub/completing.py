@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, assert_never
 from nanoide import wire
 from nanoide.completion import request as completion
 from nanoide.completion.cache import Cache
+from nanoide.completion.copying import copy
 from nanoide.completion.shape import shape
 from nanoide.core.chat import Attempt, Document, End, Passed, Prompt, Rung, Text
+from nanoide.core.document import LINE_BREAK
 from nanoide.core.errors import InputError
 from nanoide.core.policy import Tier, Where, narrowest
 from nanoide.core.usage import Usage
@@ -23,8 +25,6 @@ from nanoide.hub.turn import resolve_route, total_cost
 
 if TYPE_CHECKING:
     from nanoide.hub.workshop import Workshop
-
-SKILL = "inline-completion"
 
 DEADLINE = 0.6
 """Seconds after which a completion while typing is answered with what there is."""
@@ -91,7 +91,7 @@ class Completions:
 
     async def _answer(self, workshop: "Workshop", ask: wire.Complete, began: float) -> wire.Completed:
         folder = ask.folder or str(Path(ask.document.path).parent)
-        skill = workshop.library.find(SKILL, folder)
+        skill = workshop.library.find(completion.SKILL, folder)
         route, policy = resolve_route(workshop.rungs.settings, "", skill)
         prompt = completion.build(
             ask.document,
@@ -101,6 +101,10 @@ class Completions:
             egress=narrowest(policy, skill.egress, ask.egress),
         )
         answer = _Answer()
+        if ask.automatic and not ask.backend and prompt.reflex is not None:
+            copied = copy(ask.document)
+            if copied.sure:  # what the file itself repeats beats what the bundled model says, and costs no wait
+                return self._copied(workshop, ask, copied.text, folder, began)
         try:
             async with asyncio.timeout(DEADLINE if ask.automatic else None):
                 await self._run(workshop, ask, prompt, route, folder, answer)
@@ -110,6 +114,20 @@ class Completions:
         if not text and answer.tier == "model" and not ask.backend and prompt.reflex is not None:
             await self._run(workshop, ask, prompt, route, folder, answer, backend="reflex")
             text = shape(answer.text, ask.document)
+        if text:
+            self._cache.put(ask.document, text)
+        return answer.completed(text, began)
+
+    def _copied(self, workshop: "Workshop", ask: wire.Complete, text: str, folder: str, began: float) -> wire.Completed:
+        ms = round((monotonic() - began) * 1000)
+        attempt = Attempt(
+            backend="reflex", where="device", tier="reflex", outcome="ok", ms=ms, ttft_ms=ms, cost_nano=0, model="copy"
+        )
+        workshop.journal.submit(rows=(_row(secrets.token_hex(6), 1, folder, attempt),))
+        answer = _Answer()
+        answer.backend, answer.tier, answer.first = attempt.backend, attempt.tier, monotonic()
+        answer.attempts.append(attempt)
+        text = shape(text, ask.document)
         if text:
             self._cache.put(ask.document, text)
         return answer.completed(text, began)
@@ -128,17 +146,7 @@ class Completions:
 
         def record(attempt: Attempt) -> None:
             answer.attempts.append(attempt)
-            row = wire.LedgerRow(
-                at=now().isoformat(),
-                turn=turn,
-                number=len(answer.attempts),
-                session="",
-                skill=SKILL,
-                project=folder,
-                branch="",
-                attempt=attempt,
-            )
-            workshop.journal.submit(rows=(row,))
+            workshop.journal.submit(rows=(_row(turn, len(answer.attempts), folder, attempt),))
 
         stream = workshop.rungs.router.stream(
             prompt, route=route, backend=backend or ask.backend, record=record, consent=None
@@ -159,14 +167,27 @@ class Completions:
                         assert_never(chunk)
 
 
+def _row(turn: str, number: int, folder: str, attempt: Attempt) -> wire.LedgerRow:
+    return wire.LedgerRow(
+        at=now().isoformat(),
+        turn=turn,
+        number=number,
+        session="",
+        skill=completion.SKILL,
+        project=folder,
+        branch="",
+        attempt=attempt,
+    )
+
+
 def check_position(document: Document) -> None:
     """Raise InputError when the position lies outside the document's text."""
-    lines = document.text.split("\n")
+    lines = LINE_BREAK.split(document.text)
     if not 0 <= document.line < len(lines):
         raise InputError(
             f"{document.path}: there is no line {document.line}", hint=f"lines are 0 to {len(lines) - 1}, from zero"
         )
-    width = len(lines[document.line].removesuffix("\r").encode("utf-16-le")) // 2
+    width = len(lines[document.line].encode("utf-16-le")) // 2
     if not 0 <= document.character <= width:
         raise InputError(
             f"{document.path}: line {document.line} has no character {document.character}",

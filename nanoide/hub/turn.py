@@ -7,8 +7,11 @@ from contextlib import aclosing
 from time import monotonic
 from typing import TYPE_CHECKING, assert_never
 
+from msgspec.structs import replace
+
 from nanoide import wire
-from nanoide.core.chat import Attempt, End, Prompt, RoutedChunk, Rung, Text
+from nanoide.completion.shape import multiline, shape
+from nanoide.core.chat import Attempt, Context, End, Prompt, RoutedChunk, Rung, Text
 from nanoide.core.errors import Interrupted, NanoideError, UnknownName, UsageError
 from nanoide.core.events import (
     AttemptEnded,
@@ -165,7 +168,8 @@ class Turns:
             )
 
         try:
-            prompt, route, sources = await _prepare(workshop, session, skill, ask)
+            prompt, route, context = await _prepare(workshop, session, skill, ask)
+            sources = tuple(source.label for source in context.sources)
 
             async def agree(departure: Departure) -> ConsentChoice:
                 return await self._agree(workshop, session, turn, departure, ask.interactive)
@@ -175,6 +179,8 @@ class Turns:
             )
             rung, end = await _follow(stream, journal, session.id, turn, pen)
             pen.flush()
+            if context.document is not None and prompt.fill is not None:
+                pen.text = shape(pen.text, context.document)
             await journal.commit(
                 TurnFinished(
                     session=session.id,
@@ -318,10 +324,8 @@ def resolve_route(settings: Settings, named: str, skill: Skill) -> tuple[str, Eg
     return name, "ask" if route is None else route.egress
 
 
-async def _prepare(
-    workshop: "Workshop", session: Session, skill: Skill, ask: wire.Ask
-) -> tuple[Prompt, str, tuple[str, ...]]:
-    """The prompt, the route it takes, and the labels of what went into it."""
+async def _prepare(workshop: "Workshop", session: Session, skill: Skill, ask: wire.Ask) -> tuple[Prompt, str, Context]:
+    """The prompt, the route it takes, and what went into it."""
     route, policy = resolve_route(workshop.rungs.settings, ask.route or session.route, skill)
     given = Given(text=ask.text, folder=session.folder, inputs=ask.inputs, document=ask.document)
     context = await gather(skill, given, index=workshop.index, budget=CONTEXT_BUDGET)
@@ -334,7 +338,9 @@ async def _prepare(
         priority=ask.priority,
         egress=narrowest(policy, skill.egress, ask.egress),
     )
-    return prompt, route, tuple(source.label for source in context.sources)
+    if prompt.fill is not None and context.document is not None and multiline(context.document):
+        prompt = replace(prompt, stop=("\n\n",))
+    return prompt, route, context
 
 
 def _failed(session: SessionId, turn: TurnId, text: str, error: NanoideError, total_ms: int) -> TurnFailed:
