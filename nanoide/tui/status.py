@@ -142,10 +142,11 @@ class HintBar(Widget):
         spans: list[tuple[str, str]] = []
         used = 1
         for key, meaning in self._hints:
-            used += width_of(key) + width_of(meaning) + 4
-            if used > room + 3:
+            between = "   " if spans else ""
+            used += len(between) + width_of(key) + 1 + width_of(meaning)
+            if used > room:
                 break
-            spans += [(key, "$muted"), (f" {meaning}   ", "$faint")]
+            spans += [(between + key, "$muted"), (f" {meaning}", "$faint")]
         left = Content.assemble(" ", *spans)
         gap = max(0, width - width_of(left.plain) - len(needs))
         return Content.assemble(left, " " * gap, (needs, "$accent bold"))

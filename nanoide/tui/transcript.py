@@ -95,7 +95,7 @@ def failure(turn: Turn, width: int) -> list[Line]:
     if turn.text:
         where.append("what had arrived is kept")
     if where:
-        lines.append(line_of((_LEAD + _LEAD + ", ".join(where), "fact")))
+        lines += wrapped(", ".join(where), width, "fact", indent=4)
     return lines
 
 

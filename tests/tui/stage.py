@@ -82,9 +82,9 @@ async def stage(
     ours = hub is None
     hub = hub or ScriptedHub()
     if ours:
-        scene(hub)
         skills(hub)
         ledger(hub)
+        scene(hub)
     app = app_for(hub, folder, ui, starting=starting)
     try:
         async with app.run_test(size=size) as pilot:
