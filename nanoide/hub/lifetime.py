@@ -12,6 +12,7 @@ import time
 from collections.abc import Coroutine
 from pathlib import Path
 
+from nanoide import tokens
 from nanoide.core.errors import HubError, NanoideError
 from nanoide.hub import bootstrap, idle, status
 from nanoide.hub.handlers import dispatch
@@ -72,6 +73,7 @@ async def _live(paths: Paths) -> None:
         await server.open(paths.socket)
         log.info("the hub listens, pid %d", os.getpid())
         tasks = [asyncio.create_task(chore) for chore in chores]
+        tasks.append(asyncio.create_task(_make_ready()))
         await workshop.leave.wait()
         log.info("the hub leaves")
     finally:
@@ -82,6 +84,11 @@ async def _live(paths: Paths) -> None:
         await workshop.turns.aclose()
         await server.aclose()
         await bootstrap.dismantle(workshop)
+
+
+async def _make_ready() -> None:
+    """Load what the first turn would otherwise wait for."""
+    await asyncio.to_thread(tokens.count, "ready")
 
 
 async def _tell_status(workshop: Workshop) -> None:
