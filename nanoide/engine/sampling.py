@@ -1,6 +1,6 @@
 """From logits to text: what may be asked of the sampler, and how bytes of tokens become text.
 
-Pure but for nothing: the native sampler chain itself is made in `context`.
+Pure; the native sampler chain itself is made in `context`.
 """
 
 import codecs

@@ -314,3 +314,30 @@ def test_the_engine_gets_no_secrets() -> None:
         "TOKENIZERS_PARALLELISM": "1",
     }
     assert set(scrub(environ)) == {"PATH", "KEYBOARD", "TOKENIZERS_PARALLELISM"}
+
+
+async def test_a_machine_without_the_library_is_off(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When llama.cpp does not load in the child, the backend is off with the reason, and says so to each turn."""
+    monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(tmp_path))
+    backend = make()
+    with pytest.raises(BackendError, match="does not load") as caught:
+        await answer(backend, prompt())
+    assert caught.value.outcome == "unavailable"
+    assert backend.health().state == "off"
+    assert "llama-cpp-python does not load" in backend.health().reason
+    monkeypatch.delenv("LLAMA_CPP_LIB_PATH")
+    assert (await backend.probe()).state == "ready"
+
+
+@pytest.mark.long
+async def test_a_stopped_engine_can_still_be_closed(make: Make) -> None:
+    """An engine that does not react any more is killed when the backend closes."""
+    backend = make()
+    await backend.warm()
+    pid = backend.health().pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    await backend.aclose()
+    await gone(pid)
