@@ -83,12 +83,10 @@ class Composer(TextArea):
             self.insert("\n")
             return
         if event.key.startswith("alt+"):
-            return  # a key that means nothing; it would write its letter
-        await super()._on_key(event)
+            event.prevent_default()  # a key that means nothing here; it would write its letter
 
     async def _on_paste(self, event: events.Paste) -> None:
-        event.text = clean(event.text)
-        await super()._on_paste(event)
+        event.text = clean(event.text)  # Textual calls the base class's handler after this one
 
     def put(self, text: str) -> None:
         """Replace what stands here, cursor at the end."""

@@ -19,6 +19,7 @@ from textual.strip import Strip
 from textual.widgets import Input
 
 from nanoide.core.sanitize import clean_line
+from nanoide.tui.entry import Entry
 from nanoide.tui.prose import pad, width_of
 
 
@@ -152,9 +153,9 @@ class Picker(ModalScreen[str | None]):
             border: round $accent; background: $surface; border-title-color: $strong;
             border-subtitle-color: $faint; border-subtitle-align: right;
         }
-        & Input { height: 1; border: none; padding: 0 1; background: transparent; color: $strong; margin-bottom: 1; }
+        & Entry { margin-bottom: 1; }
         &.-short > Vertical { margin-top: 0; }
-        &.-short Input { margin-bottom: 0; }
+        &.-short Entry { margin-bottom: 0; }
     }
     """
 
@@ -186,7 +187,7 @@ class Picker(ModalScreen[str | None]):
         with Vertical() as box:
             box.border_title = Content(self._title)
             box.border_subtitle = Content("enter choose   esc leave")
-            yield Input(value=self._start, placeholder=self._placeholder, compact=True, select_on_focus=False)
+            yield Entry(self._start, placeholder=self._placeholder)
             if not self._free:
                 yield self._list
 
@@ -238,7 +239,7 @@ class Picker(ModalScreen[str | None]):
 
     def _choose(self) -> None:
         if self._free:
-            self.dismiss(self.query_one(Input).value.strip() or None)
+            self.dismiss(self.query_one(Entry).value.strip() or None)
         elif self._list.found and self._list.found[self._list.place].usable:
             self.dismiss(self._list.found[self._list.place].name)
 

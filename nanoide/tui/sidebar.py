@@ -20,6 +20,7 @@ from textual.widgets import Input, Static
 from nanoide.core.events import SessionId
 from nanoide.core.sanitize import clean_line
 from nanoide.core.session import Session
+from nanoide.tui.entry import Entry
 from nanoide.tui.prose import pad, width_of
 from nanoide.tui.wording import GROUPS, Glyphs, Group, age, group_of, label, money
 
@@ -229,10 +230,8 @@ class Sidebar(Widget):
         padding: 0 1 0 0;
         & > Static { height: 1; color: $faint; }
         & > #sessions-title { color: $muted; }
-        & > Input {
-            height: 1; border: none; padding: 0 1; display: none; background: $surface; color: $strong;
-        }
-        &.-filtering > Input { display: block; }
+        & > Entry { display: none; background: $surface; }
+        &.-filtering > Entry { display: block; }
         &.-filtering > #sessions-keys { display: none; }
     }
     """
@@ -242,7 +241,7 @@ class Sidebar(Widget):
         self.list = SessionList(glyphs, clock)
         self._title = Static(" sessions", id="sessions-title", markup=False)
         self._keys = Static("", id="sessions-keys", markup=False)
-        self._input = Input(placeholder="filter", compact=True, select_on_focus=False)
+        self._input = Entry(placeholder="filter")
         self._sessions: dict[SessionId, Session] = {}
         self._current: SessionId | None = None
 

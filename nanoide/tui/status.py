@@ -138,7 +138,7 @@ class HintBar(Widget):
             style = "$accent bold" if sign else "$foreground"
             return Content.assemble((fit(f" {sign}{what}", width - 1), style), (f"   {hint}" if hint else "", "$muted"))
         needs = f"{self._needy} need{'s' if self._needy == 1 else ''} you " if self._needy else ""
-        room = width - len(needs) - 1
+        room = width - len(needs) - 3
         spans: list[tuple[str, str]] = []
         used = 1
         for key, meaning in self._hints:

@@ -140,7 +140,7 @@ async def test_a_question_is_not_answered_by_a_key_that_was_on_its_way() -> None
 
 async def test_failures_say_what_where_and_what_to_try() -> None:
     """In the pane, and the other panes go on."""
-    async with stage() as on:
+    async with stage(size=(160, 45)) as on:
         turn = on.hub.sessions[SessionId("s2")].turns[-1].id
         on.hub.tell(
             events.TurnFailed(

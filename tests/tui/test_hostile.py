@@ -107,6 +107,7 @@ async def test_what_is_pasted_is_cleaned() -> None:
         pane.composer.post_message(inputs.Paste(EVIL))
         await on.until(lambda: "end" in pane.composer.text)
         assert not FORBIDDEN - {"\n", "\t"} & set(pane.composer.text)
+        assert pane.composer.text.count("end") == 1
 
 
 async def test_a_renamed_session_is_shown_as_it_was_written() -> None:
