@@ -9,7 +9,8 @@ LINE_BREAK = re.compile(r"\r\n|\n|\r")
 """The line ends that LSP knows. `str.splitlines` knows more and would count differently."""
 
 BEFORE = 1_500
-"""Characters before the position that a model is shown. Twice as many cost twice the time and made `nano` no better."""
+"""Characters before the position that a model is shown. Twice as many cost twice the time; over 80 holes `nano`
+filled one more with them, which is within chance."""
 
 AFTER = 400
 """Characters behind the position that a model is shown."""

@@ -5,6 +5,7 @@ A later request with the same key takes the place of the one before, which is an
 
 import asyncio
 import secrets
+from collections import OrderedDict
 from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
@@ -14,10 +15,12 @@ from nanoide import wire
 from nanoide.completion import request as completion
 from nanoide.completion.cache import Cache
 from nanoide.completion.copying import copy
+from nanoide.completion.neighbours import Neighbours
 from nanoide.completion.shape import shape
-from nanoide.core.chat import Attempt, Document, End, Passed, Prompt, Rung, Text
+from nanoide.core.chat import Attempt, Document, End, Passed, Prompt, Rung, Source, Text
 from nanoide.core.document import LINE_BREAK
 from nanoide.core.errors import InputError
+from nanoide.core.ignore import is_secret
 from nanoide.core.policy import Tier, Where, narrowest
 from nanoide.core.usage import Usage
 from nanoide.hub.journal import now
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
 
 DEADLINE = 0.6
 """Seconds after which a completion while typing is answered with what there is."""
+
+
+FOLDERS = 8
+"""Folders whose neighbouring texts are remembered."""
 
 
 class _Answer:
@@ -63,6 +70,8 @@ class Completions:
     def __init__(self) -> None:
         self._latest: dict[str, asyncio.Task[wire.Completed]] = {}
         self._cache = Cache()
+        self._neighbours: OrderedDict[str, Neighbours] = OrderedDict()
+        """By folder: what is copied into a project comes from that project."""
 
     @property
     def active(self) -> int:
@@ -93,16 +102,17 @@ class Completions:
         folder = ask.folder or str(Path(ask.document.path).parent)
         skill = workshop.library.find(completion.SKILL, folder)
         route, policy = resolve_route(workshop.rungs.settings, "", skill)
+        beside = self._beside(folder, ask.document)
         prompt = completion.build(
             ask.document,
-            neighbours=(),
+            neighbours=beside,
             reflex=skill.reflex,
             max_output=min(ask.max_output, skill.max_output),
             egress=narrowest(policy, skill.egress, ask.egress),
         )
         answer = _Answer()
         if ask.automatic and not ask.backend and prompt.reflex is not None:
-            copied = copy(ask.document)
+            copied = copy(ask.document, [source.text for source in beside])
             if copied.sure:  # what the file itself repeats beats what the bundled model says, and costs no wait
                 return self._copied(workshop, ask, copied.text, folder, began)
         try:
@@ -117,6 +127,16 @@ class Completions:
         if text:
             self._cache.put(ask.document, text)
         return answer.completed(text, began)
+
+    def _beside(self, folder: str, document: Document) -> tuple[Source, ...]:
+        """What was worked on last in other files of the folder; the document's own place is kept for them."""
+        ring = self._neighbours.setdefault(folder, Neighbours())
+        self._neighbours.move_to_end(folder)
+        if len(self._neighbours) > FOLDERS:
+            self._neighbours.popitem(last=False)
+        if not is_secret(document.path):
+            ring.add(document.path, document.text, document.line)
+        return ring.sources(document.path)
 
     def _copied(self, workshop: "Workshop", ask: wire.Complete, text: str, folder: str, began: float) -> wire.Completed:
         ms = round((monotonic() - began) * 1000)
