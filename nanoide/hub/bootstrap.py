@@ -76,7 +76,7 @@ async def dismantle(workshop: Workshop) -> None:
     await workshop.rungs.router.aclose()
     for backend in workshop.retired:
         await backend.aclose()
-    await workshop.journal.aclose()
+    await workshop.journal.settle()
     await workshop.index.aclose()
     await workshop.database.aclose()
 

@@ -225,7 +225,8 @@ async def list_backends(workshop: Workshop, _: Subscriber, request: wire.ListBac
 
 
 async def read_usage(workshop: Workshop, _: Subscriber, request: wire.ReadUsage) -> wire.UsageReport:
-    """The ledger, grouped."""
+    """The ledger, grouped, up to now: what is being written is waited for."""
+    await workshop.journal.settle()
     return await workshop.ledger.report(request)
 
 

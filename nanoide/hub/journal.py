@@ -94,8 +94,8 @@ class Journal:
                 if live is not None:
                     self.sessions[session] = outline(live)
 
-    async def aclose(self) -> None:
-        """Write what waits."""
+    async def settle(self) -> None:
+        """Wait until all that was submitted is written."""
         while self._writer is not None and not self._writer.done():
             await asyncio.gather(self._writer, return_exceptions=True)
 
