@@ -1,7 +1,7 @@
 """The command center: joins the widgets, the feed and the keymap. The verbs are in `actions`."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingsMap
 from textual.containers import Horizontal
+from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.timer import Timer
@@ -32,6 +33,7 @@ from nanoide.tui.deck import Deck
 from nanoide.tui.feed import Feed, Link
 from nanoide.tui.keymap import Keymap
 from nanoide.tui.messages import Complaint, HubLost, SessionsChanged, SessionsReset, StatusArrived
+from nanoide.tui.plain import AsciiOnly
 from nanoide.tui.rest import Rest
 from nanoide.tui.sidebar import SessionList, Sidebar
 from nanoide.tui.status import HintBar, StatusBar
@@ -106,6 +108,11 @@ class CommandCenter(Actions):
         self.welcome = Welcome(self.glyphs)
         self.welcome.id = "welcome"
         self.hints = HintBar()
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Where there is no Unicode, nothing outside ASCII goes out, whoever wrote it."""
+        filters = super().get_line_filters()
+        return [*filters, AsciiOnly()] if self.glyphs is ASCII else filters
 
     def get_default_screen(self) -> Screen[None]:
         """The screen without Textual's own keys."""

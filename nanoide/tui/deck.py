@@ -94,14 +94,14 @@ class Deck(Container):
     def show(self, sessions: dict[SessionId, Session], members: Iterable[SessionId]) -> None:
         """These sessions are on the deck, in this order."""
         self._sessions = sessions
-        self._members = list(members)
+        before, self._members = self._members, list(members)
+        if self.current not in self._members:
+            self._move_on(before)
         for gone in [each for each in self._panes if each not in self._members]:
             pane = self._panes.pop(gone)
             if gone in sessions:
                 pane.keep_draft()
             pane.remove()
-        if self.current not in self._members:
-            self.current = self._members[0] if self._members else None
         self._turn_page()
 
     def paint(self, changed: Collection[SessionId]) -> None:
@@ -157,6 +157,16 @@ class Deck(Container):
                 self.current = node.session.id
                 self.post_message(self.Focused(node.session.id))
                 return
+
+    def _move_on(self, before: list[SessionId]) -> None:
+        """The current pane is gone: its neighbour takes its place, and its focus."""
+        place = before.index(self.current) if self.current is not None and self.current in before else 0
+        gone = self.pane
+        if gone is not None and gone.focused:
+            self._aim = "read" if gone.transcript.has_focus else "write"
+        self.current = self._members[min(place, len(self._members) - 1)] if self._members else None
+        if self.current is not None:
+            self.post_message(self.Focused(self.current))
 
     def _turn_page(self) -> None:
         """Display the panes of the current page, making those that are not there yet."""

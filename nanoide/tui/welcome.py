@@ -67,7 +67,7 @@ def text(
     glyphs: Glyphs,
 ) -> Content:
     """The welcome as one text."""
-    greeting = "Welcome. Everything below works now"
+    greeting = "Welcome. What is ready below works now"
     greeting += "; nothing has left this machine." if left is False else "."
     lines = [Content.assemble((line, "$strong bold")) for line in wrap(greeting, width)]
     lines.append(Content(""))

@@ -51,6 +51,8 @@ class ScriptedHub:
         self._folder = Path(tempfile.gettempdir(), f"nano-tui-{os.getpid()}-{id(self)}")
         self.path = self._folder / "hub.sock"
         self._server: asyncio.Server | None = None
+        self.once = False
+        """Listen no longer when a client has left: for a loop that nobody else will clean up."""
         self._clients: dict[asyncio.StreamWriter, frozenset[SessionId]] = {}
         self._changed = asyncio.Event()
 
@@ -168,6 +170,9 @@ class ScriptedHub:
         finally:
             self._clients.pop(writer, None)
             writer.close()
+            if self.once and self._server is not None:
+                self._server.close()
+                rmtree(self._folder, ignore_errors=True)
 
     def _answer(self, request: object, writer: asyncio.StreamWriter) -> object:
         match request:

@@ -104,6 +104,7 @@ async def hide(on: Stage) -> None:
     await on.until(lambda: SessionId("s1") not in on.app.deck.members)
     assert on.hub.sessions[SessionId("s1")].hidden
     assert on.app.deck.current == "s2"
+    await on.until(lambda: on.app.deck.pane is not None and on.app.deck.pane.transcript.has_focus)
 
 
 @plays("show-all")

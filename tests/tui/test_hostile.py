@@ -104,7 +104,7 @@ async def test_what_is_pasted_is_cleaned() -> None:
         pane = on.app.deck.pane
         assert pane is not None
         await on.until(lambda: pane.composer.has_focus)
-        pane.composer.post_message(inputs.Paste(EVIL))
+        on.app.post_message(inputs.Paste(EVIL))
         await on.until(lambda: "end" in pane.composer.text)
         assert not FORBIDDEN - {"\n", "\t"} & set(pane.composer.text)
         assert pane.composer.text.count("end") == 1
