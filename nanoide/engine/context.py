@@ -186,5 +186,11 @@ def _import() -> Lib:
         raise ImportError("llama-cpp-python is not installed")
     package = ModuleType("llama_cpp")
     package.__path__ = list(found.submodule_search_locations)
+    whole = sys.modules.get("llama_cpp")
     sys.modules["llama_cpp"] = package
-    return importlib.import_module("llama_cpp.llama_cpp")
+    try:
+        return importlib.import_module("llama_cpp.llama_cpp")
+    finally:  # whoever wants the whole package finds it as ever
+        del sys.modules["llama_cpp"]
+        if whole is not None:
+            sys.modules["llama_cpp"] = whole
