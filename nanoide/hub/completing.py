@@ -143,7 +143,7 @@ class Completions:
         attempt = Attempt(
             backend="reflex", where="device", tier="reflex", outcome="ok", ms=ms, ttft_ms=ms, cost_nano=0, model="copy"
         )
-        workshop.journal.submit(rows=(_row(secrets.token_hex(6), 1, folder, attempt),))
+        workshop.journal.submit(rows=(_row(secrets.token_hex(6), 1, folder, attempt),), owe=True)
         answer = _Answer()
         answer.backend, answer.tier, answer.first = attempt.backend, attempt.tier, monotonic()
         answer.attempts.append(attempt)
@@ -166,7 +166,7 @@ class Completions:
 
         def record(attempt: Attempt) -> None:
             answer.attempts.append(attempt)
-            workshop.journal.submit(rows=(_row(turn, len(answer.attempts), folder, attempt),))
+            workshop.journal.submit(rows=(_row(turn, len(answer.attempts), folder, attempt),), owe=True)
 
         stream = workshop.rungs.router.stream(
             prompt, route=route, backend=backend or ask.backend, record=record, consent=None

@@ -2,6 +2,9 @@
 
 A Fact is stored, then folded into its session, then published: nobody hears of what a crash could
 take back. Facts that arrive while others are being written share the next transaction.
+
+How a turn ended and what it cost has happened, also when the disk is full: such Facts are then owed. They are
+told at once, kept, and stored before anything else as soon as there is room.
 """
 
 import asyncio
@@ -12,6 +15,7 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from nanoide import wire
+from nanoide.core.errors import StoreError
 from nanoide.core.events import Delta, Fact, SessionId, SessionOpened, SessionRemoved
 from nanoide.core.session import Session, Turn, apply, opened, outline
 from nanoide.hub.broker import Broker
@@ -22,6 +26,9 @@ log = logging.getLogger(__name__)
 TURNS_KEPT = 50
 """Turns of a session that are held in memory while somebody looks at it or it works."""
 
+PAY_EVERY = 2.0
+"""Seconds between two tries to store what is owed."""
+
 
 def now() -> datetime:
     """The time, in UTC."""
@@ -29,10 +36,13 @@ def now() -> datetime:
 
 
 class _Entry:
-    def __init__(self, facts: Sequence[Fact], rows: Sequence[wire.LedgerRow], done: asyncio.Future[None]) -> None:
+    def __init__(
+        self, facts: Sequence[Fact], rows: Sequence[wire.LedgerRow], done: asyncio.Future[None], *, owe: bool
+    ) -> None:
         self.facts = facts
         self.rows = rows
         self.done = done
+        self.owe = owe
 
 
 class Journal:
@@ -50,21 +60,27 @@ class Journal:
         self._waiting: list[_Entry] = []
         self._order = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
+        self._owed: list[_Entry] = []
+        """Told and not stored yet; the next transaction begins with them."""
+        self._paying: asyncio.TimerHandle | None = None
 
-    def submit(self, *facts: Fact, rows: Sequence[wire.LedgerRow] = ()) -> asyncio.Future[None]:
-        """Take `facts` and ledger `rows` for writing, in this order; done when they are stored and published."""
+    def submit(self, *facts: Fact, rows: Sequence[wire.LedgerRow] = (), owe: bool = False) -> asyncio.Future[None]:
+        """Take `facts` and ledger `rows` for writing, in this order; done when they are stored and published.
+
+        With `owe` they are published even when the store cannot take them now, and stored later.
+        """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Entry(facts, rows, done))
+        self._waiting.append(_Entry(facts, rows, done, owe=owe))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(), name="journal")
         return done
 
-    async def commit(self, *facts: Fact, rows: Sequence[wire.LedgerRow] = ()) -> None:
+    async def commit(self, *facts: Fact, rows: Sequence[wire.LedgerRow] = (), owe: bool = False) -> None:
         """Store `facts` and `rows`, fold and publish the facts. Raises StoreError, and then nothing changed.
 
-        Once begun it is carried out even when the caller is cancelled.
+        With `owe` there is no StoreError, see `submit`. Once begun it is carried out even when the caller is cancelled.
         """
-        await asyncio.shield(self.submit(*facts, rows=rows))
+        await asyncio.shield(self.submit(*facts, rows=rows, owe=owe))
 
     def tell(self, delta: Delta) -> None:
         """Fold and publish a passing event."""
@@ -95,7 +111,8 @@ class Journal:
                     self.sessions[session] = outline(live)
 
     async def settle(self) -> None:
-        """Wait until all that was submitted is written."""
+        """Wait until all that was submitted is written; what is owed is tried once more."""
+        self._pay()
         while self._writer is not None and not self._writer.done():
             await asyncio.gather(self._writer, return_exceptions=True)
 
@@ -106,29 +123,56 @@ class Journal:
                 try:
                     await self._write_batch(batch)
                 except Exception as error:  # noqa: BLE001 - handed to whoever waits for these facts
+                    if any(entry.facts or entry.rows for entry in batch):
+                        log.error("facts could not be stored: %s", error)
                     for entry in batch:
-                        if not entry.done.done():
-                            entry.done.set_exception(error)
-                            _ = entry.done.exception()  # retrieved even if nobody waits any more
-                    log.error("facts could not be stored: %s", error)
+                        self._refuse(entry, error)
+                    self.on_change()
 
     async def _write_batch(self, batch: list[_Entry]) -> None:
-        rows = [row for entry in batch for row in entry.rows]
+        owed = [fact for entry in self._owed for fact in entry.facts]
+        rows = [row for entry in (*self._owed, *batch) for row in entry.rows]
         facts: list[Fact] = []
-        after: dict[SessionId, Session] = {}
+        after: dict[SessionId, Session] = {
+            fact.session: self.sessions[fact.session] for fact in owed if fact.session in self.sessions
+        }
         for fact in (fact for entry in batch for fact in entry.facts):
             session = _fold(after.get(fact.session) or self.sessions.get(fact.session), fact)
             if session is not None:  # else it was removed in the meantime; its ledger rows are kept all the same
                 facts.append(fact)
                 after[fact.session] = session
         outlines = [outline(each) for each in after.values()]
-        numbers = await self._store.append(facts, outlines, rows)
-        for seq, fact in zip(numbers, facts, strict=True):
+        numbers = await self._store.append([*owed, *facts], outlines, rows)
+        self._owed.clear()
+        for seq, fact in zip(numbers[len(owed) :], facts, strict=True):
             self._publish(seq, fact)
         for entry in batch:
             if not entry.done.done():
                 entry.done.set_result(None)
         self.on_change()
+
+    def _refuse(self, entry: _Entry, error: Exception) -> None:
+        """Tell whoever waits that `entry` could not be stored; owe it when it may be owed."""
+        if entry.owe and isinstance(error, StoreError):
+            entry.facts = [fact for fact in entry.facts if fact.session in self.sessions]
+            self._owed.append(entry)
+            # They are stored first and in this order, so these are the numbers that they will have.
+            for fact in entry.facts:
+                self._publish(self.seq + 1, fact)
+            if not entry.done.done():
+                entry.done.set_result(None)
+        elif not entry.done.done():
+            entry.done.set_exception(error)
+            _ = entry.done.exception()  # retrieved even if nobody waits any more
+        if self._owed and self._paying is None:
+            self._paying = asyncio.get_running_loop().call_later(PAY_EVERY, self._pay)
+
+    def _pay(self) -> None:
+        if self._paying is not None:
+            self._paying.cancel()
+            self._paying = None
+        if self._owed:
+            self.submit()
 
     def _publish(self, seq: int, fact: Fact) -> None:
         self.seq = seq

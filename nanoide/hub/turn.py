@@ -165,6 +165,7 @@ class Turns:
             journal.submit(
                 AttemptEnded(session=session.id, at=now(), turn=turn, attempt=attempt),
                 rows=(ledger_row(session, turn, len(attempts), attempt),),
+                owe=True,
             )
 
         try:
@@ -202,19 +203,19 @@ class Turns:
             pen.flush()
             if self._stopping:
                 fault = Interrupted("the hub was stopped before the answer was whole", hint="ask again")
-                await journal.commit(_failed(session.id, turn, pen.text, fault, spent()))
+                await journal.commit(_failed(session.id, turn, pen.text, fault, spent()), owe=True)
             else:
                 await journal.commit(
-                    TurnCancelled(session=session.id, at=now(), turn=turn, text=pen.text, total_ms=spent())
+                    TurnCancelled(session=session.id, at=now(), turn=turn, text=pen.text, total_ms=spent()), owe=True
                 )
         except NanoideError as error:
             pen.flush()
-            await journal.commit(_failed(session.id, turn, pen.text, error, spent()))
+            await journal.commit(_failed(session.id, turn, pen.text, error, spent()), owe=True)
         except Exception as error:
             log.exception("turn %s of %s failed", turn, session.name)
             pen.flush()
             fault = NanoideError(f"internal error: {type(error).__name__}: {error}", hint="see nanoide hub log")
-            await journal.commit(_failed(session.id, turn, pen.text, fault, spent()))
+            await journal.commit(_failed(session.id, turn, pen.text, fault, spent()), owe=True)
 
     async def _agree(
         self, workshop: "Workshop", session: Session, turn: TurnId, departure: Departure, interactive: bool
