@@ -96,14 +96,16 @@ class Answer:
         self._width = width
         self._restart()
 
-    def update(self, text: str) -> None:
-        """Show `text`, which usually begins with what was shown before."""
+    def update(self, text: str) -> int:
+        """Show `text`, which usually begins with what was shown before. The first line that may have changed."""
+        first = self._standing
         if not text.startswith(self._seen):
             self._restart()
+            first = 0
         new = self._sanitizer.feed(text[len(self._seen) :])
         self._seen = text
         if not new:
-            return
+            return min(first, len(self._lines))
         *whole, rest = (self._rest + new).split("\n")
         del self._lines[self._standing :]
         for raw in whole:
@@ -114,6 +116,7 @@ class Answer:
             code = self._code
             self._lines += self._line(rest)
             self._code = code  # an unfinished line decides nothing yet
+        return first
 
     @property
     def lines(self) -> list[Line]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
@@ -147,20 +147,23 @@ class Block:
         self._answer = Answer(width)
         self._foot: list[Line] = []
 
-    def show(self, turn: Turn, reason: str) -> None:
-        """Follow the turn; `reason` is said while there is no text yet."""
+    def show(self, turn: Turn, reason: str) -> int:
+        """Follow the turn; `reason` is said while there is no text yet. The first line that may have changed."""
         before = self._turn
         self._turn = turn
+        first = max(0, len(self._head) + len(self._answer.lines) - 1)
+        if before is None or before.text != turn.text:
+            first = min(first, len(self._head) + self._answer.update(turn.text))
         if before is None or before.asked != turn.asked or before.inputs != turn.inputs:
             self._head = question(turn, self._width)
-        if before is None or before.text != turn.text:
-            self._answer.update(turn.text)
+            first = 0
         foot = facts(turn, self._width, self._glyphs)
         waiting = turn.state in {"queued", "working"} and not turn.text
         if waiting:
             foot = [line_of((_LEAD + fit(clean_line(reason), self._width - 2), "faint")), *foot]
         gap: list[Line] = [()] if foot and turn.text else []
         self._foot = [*gap, *foot, ()]
+        return first
 
     def __len__(self) -> int:
         return len(self._head) + len(self._answer.lines) + len(self._foot)
@@ -242,8 +245,7 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         """Wrap again when the width changed."""
         if event.size.width != self._width:
             self._width = event.size.width
-            self._blocks.clear()
-            self._turns = ()
+            self._forget()
         self._update()
         self.call_after_refresh(self._stay)
 
@@ -313,30 +315,44 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
             style = self._styles[name] = self.get_component_rich_style(name)
         return style
 
+    def _forget(self) -> None:
+        """Make every line again, and paint all of them."""
+        self._blocks.clear()
+        self._turns = ()
+        self._starts = [0]
+
     def _update(self) -> None:
         session = self._session
         if session is None or not self._width:
             return
         turns = session.turns
         if [each.id for each in turns[: len(self._turns)]] != [each.id for each in self._turns]:
-            self._blocks.clear()
-            self._turns = ()
+            self._forget()
+        old_end, first = self._starts[-1], self._starts[-1]
         for place, turn in enumerate(turns):
             if place >= len(self._blocks):
                 self._blocks.append(Block(self._width, self._glyphs))
             elif turn is self._turns[place] and turn.state not in ACTIVE:
                 continue
-            self._blocks[place].show(turn, session.reason)
+            changed = self._blocks[place].show(turn, session.reason)
+            first = min(first, changed + self._starts[place]) if place < len(self._starts) else first
         del self._blocks[len(turns) :]
         self._turns = turns
         starts = [0]
         for block in self._blocks:
             starts.append(starts[-1] + len(block))
         self._starts = starts
-        self.virtual_size = Size(self._width, starts[-1])
+        # Nothing but the scroll offset depends on the height: a layout of the whole screen is not wanted.
+        size = Size(self._width, starts[-1])
+        self.set_reactive(ScrollView.virtual_size, size)  # pyright: ignore[reportArgumentType] - on the class it is the descriptor
+        offset = self.scroll_offset.y
         if self._follow:
             self._to_end()
-        self.refresh()
+        if self.scroll_offset.y == offset and old_end:
+            height = max(old_end, starts[-1]) - first
+            self.refresh(Region(0, first - offset, self._width, height))
+        else:
+            self.refresh()
         self.post_message(self.Moved())
 
     def _stay(self) -> None:
