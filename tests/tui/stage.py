@@ -8,6 +8,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from textual.events import Paste
 from textual.pilot import Pilot
 
 from nanoide.core.events import SessionId
@@ -32,8 +33,8 @@ class Stage:
         await self.pilot.pause()
 
     async def write(self, text: str) -> None:
-        """Write a text, key by key."""
-        await self.pilot.press(*text.replace(" ", "§").replace("§", " "))
+        """Write a text, all at once."""
+        self.app.post_message(Paste(text))
         await self.pilot.pause()
 
     async def until(self, holds: Callable[[], Any]) -> None:

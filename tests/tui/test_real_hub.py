@@ -58,6 +58,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 async def test_a_working_day(paths: Paths, project: Path) -> None:
     """Two sessions answer, one is hidden, a draft is begun; after detaching all of it is there again."""
     async with running(paths, project) as (app, pilot):
@@ -83,6 +84,7 @@ async def test_a_working_day(paths: Paths, project: Path) -> None:
         await until(pilot, lambda: app.deck.pane is not None and app.deck.pane.session.turns)
 
 
+@pytest.mark.long
 async def test_a_killed_hub_is_started_again_and_nothing_is_lost(paths: Paths, project: Path) -> None:
     """The app notices, starts another hub, and shows what was acknowledged."""
     async with running(paths, project) as (app, pilot):
