@@ -1,27 +1,17 @@
 """What each action of the registry does: look at what is on screen, then send a request to the hub."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from time import monotonic
-
-from textual.app import App
 
 from nanoide.core.errors import NanoideError
 from nanoide.core.events import ConsentChoice, SessionId
 from nanoide.core.sanitize import clean
-from nanoide.core.session import Session
-from nanoide.tui.deck import Deck
-from nanoide.tui.feed import Feed
+from nanoide.tui.desk import Desk
 from nanoide.tui.given import files
-from nanoide.tui.keymap import Keymap
-from nanoide.tui.pane import Pane
 from nanoide.tui.picker import Choice, Picker
-from nanoide.tui.rest import Rest
-from nanoide.tui.sidebar import Sidebar
-from nanoide.tui.status import HintBar
-from nanoide.tui.wording import Glyphs, by_need, label, plural, state_word
+from nanoide.tui.wording import by_need, label, plural, state_word
 from nanoide.wire import (
     Ask,
-    BackendLine,
     CancelTurn,
     GiveConsent,
     HideSession,
@@ -30,7 +20,6 @@ from nanoide.wire import (
     PinSession,
     RemoveSession,
     RenameSession,
-    SkillLine,
     WakeSession,
 )
 
@@ -38,92 +27,10 @@ _TWICE_S = 2.0
 """Within this time a second ctrl+c detaches."""
 
 
-class Actions(App[int], inherit_bindings=False):
-    """The verbs of the command center; `app.CommandCenter` adds the widgets and what the hub tells."""
+class Actions(Desk):
+    """The verbs; `app.CommandCenter` adds the widgets and what the hub tells."""
 
-    feed: Feed
-    keymap: Keymap
-    glyphs: Glyphs
-    deck: Deck
-    sidebar: Sidebar
-    hints: HintBar
-    folder: str
-    rest: Rest
-    skills: tuple[SkillLine, ...]
-    backends: tuple[BackendLine, ...]
-    _going_to: SessionId | None = None
-    """A session to go to as soon as it is on the deck."""
     _interrupted_at: float = -_TWICE_S
-    pressed: str = ""
-    """The last key."""
-    theme_names: tuple[str, ...] = ()
-    """The themes that the person can choose from."""
-
-    def refresh_all(self) -> None:
-        """Show the sessions as they are now."""
-        raise NotImplementedError
-
-    def keep_rest(self, **changes: object) -> None:
-        """Remember something about the screen."""
-        raise NotImplementedError
-
-    # What is meant
-
-    @property
-    def pane(self) -> Pane | None:
-        """The current pane, when it is on screen."""
-        return self.deck.pane
-
-    @property
-    def meant(self) -> Session | None:
-        """The session that an action is about: under the sidebar's cursor when that has the focus, else the current."""
-        session = self.sidebar.list.cursor if self.sidebar.list.has_focus else self.deck.current
-        return None if session is None else self.feed.sessions.get(session)
-
-    def visit(self, session: SessionId) -> None:
-        """Show the session's pane and go there, now or as soon as the hub has shown it."""
-        known = self.feed.sessions.get(session)
-        self._going_to = session
-        if known is None:
-            return
-        if known.ambient and session not in self.rest.pulled:
-            self.keep_rest(pulled=(*self.rest.pulled, session))
-        if known.hidden:
-            self.feed.send(HideSession(session=session, hidden=False))
-        self.refresh_all()
-
-    def arrive(self) -> None:
-        """Go where the person wanted to go, if that is on the deck by now."""
-        session = self._going_to
-        if session is not None and session in self.deck.members:
-            self._going_to = None
-            self.deck.go_to(session, write=True)
-
-    def complain(self, error: NanoideError) -> None:
-        """Say what was refused, in the last line."""
-        self.hints.complain(error.message, error.hint)
-
-    def attempt(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Do something that may be refused; say so when it is."""
-
-        async def working() -> None:
-            try:
-                await work()
-            except NanoideError as error:
-                self.complain(error)
-
-        self.run_worker(working(), group="attempts", exit_on_error=True)
-
-    def pick(self, picker: Picker, then: Callable[[str], None], *, left: Callable[[], None] | None = None) -> None:
-        """Let the person choose; `then` gets what was chosen."""
-
-        def chosen(name: str | None) -> None:
-            if name is not None:
-                then(name)
-            elif left is not None:
-                left()
-
-        self.push_screen(picker, chosen)
 
     # Sessions
 
@@ -397,7 +304,13 @@ class Actions(App[int], inherit_bindings=False):
         from nanoide.tui.palette import choices
 
         found = choices(self.keymap, self.feed.sessions, self.skills, self.theme_names)
-        self.pick(Picker("Everything", found, placeholder="what do you want to do?"), self._do)
+        before = self.theme
+
+        def preview(name: str) -> None:
+            self._preview(name.removeprefix("theme:") if name.startswith("theme:") else before)
+
+        picker = Picker("Everything", found, placeholder="what do you want to do?", preview=preview)
+        self.pick(picker, self._do, left=lambda: self._preview(before))
 
     def _do(self, name: str) -> None:
         kind, _, rest = name.partition(":")
@@ -419,7 +332,8 @@ class Actions(App[int], inherit_bindings=False):
         self.pick(picker, self.put_on, left=lambda: self._preview(before))
 
     def _preview(self, theme: str) -> None:
-        self.theme = theme
+        if theme != self.theme:
+            self.theme = theme
 
     def put_on(self, theme: str) -> None:
         """Use the theme from now on."""

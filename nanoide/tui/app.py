@@ -289,32 +289,7 @@ class CommandCenter(Actions):
 
     def _say_next(self) -> None:
         needy = sum(group_of(each) == "needs you" for each in self.feed.sessions.values())
-        self.hints.show(self._next_keys(), needy)
-
-    def _next_keys(self) -> list[tuple[str, str]]:
-        shown = self.keymap.shown
-        pane = self.deck.pane
-        everything = [(shown("palette"), "everything")]
-        if self.sidebar.list.has_focus:
-            return [("j k", "move"), ("enter", "go there"), (shown("filter"), "filter"), ("esc", "back"), *everything]
-        if pane is None:
-            return [
-                (shown("new-session"), "new session"),
-                *everything,
-                (shown("help"), "keys"),
-                (shown("detach"), "detach"),
-            ]
-        if pane.session.state == "asking" and pane.transcript.has_focus:
-            return [("y", "once"), ("s", "this session"), ("a", "always"), ("n", "stay"), *everything]
-        moving = [
-            ("alt+1…9", "jump"),
-            (shown("next-needy"), "next that needs you"),
-            (shown("zoom"), "zoom"),
-            (shown("hide-pane"), "hide"),
-        ]
-        if pane.composer.has_focus:
-            return [*moving, *everything, ("esc ?", "keys")]
-        return [(shown("write"), "write"), (shown("new-session"), "new"), *moving, *everything, (shown("help"), "keys")]
+        self.hints.show(self.next_keys(), needy)
 
     def _see(self) -> None:
         """The person sees the end of the current answer: tell the hub, once."""

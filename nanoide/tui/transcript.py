@@ -22,6 +22,9 @@ from nanoide.tui.wording import Glyphs, cost, count, duration, plural
 
 _LEAD = "  "
 
+_WHEEL = 3
+"""Lines that one step of the mouse wheel moves."""
+
 
 def question(turn: Turn, width: int) -> list[Line]:
     """What the person asked, and what was given with it."""
@@ -259,11 +262,23 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         if direction > 0:
             self._to_end()
         else:
-            self.scroll_to(y=0, animate=False)
+            self.scroll_to(y=0, animate=False, force=True)
 
     def scroll_by(self, lines: int) -> None:
         """Down by so many lines, up when negative."""
-        self.scroll_to(y=self.scroll_offset.y + lines, animate=False)
+        self.scroll_to(y=self.scroll_offset.y + lines, animate=False, force=True)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Down by a few lines; Textual would look at the scrollbar, which is not there."""
+        event.stop()
+        event.prevent_default()
+        self.scroll_by(_WHEEL)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Up by a few lines."""
+        event.stop()
+        event.prevent_default()
+        self.scroll_by(-_WHEEL)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Remember whether the end is followed."""

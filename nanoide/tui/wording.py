@@ -5,7 +5,7 @@ from typing import Literal, assert_never
 
 from nanoide.core.events import SessionId
 from nanoide.core.sanitize import clean_line
-from nanoide.core.session import Session, State, TurnState
+from nanoide.core.session import ASCII_GLYPHS, GLYPHS, Session, State, TurnState
 from nanoide.core.usage import NANO
 from nanoide.core.value import Value
 
@@ -40,16 +40,7 @@ class Glyphs(Value, frozen=True):
 
 
 UNICODE = Glyphs(
-    states={
-        "queued": "▹",
-        "working": "▸",
-        "streaming": "▸",
-        "asking": "?",
-        "failed": "!",
-        "done": "•",
-        "idle": "○",
-        "parked": "◌",
-    },
+    states=GLYPHS,
     modes={"full": "●", "degraded": "◐", "local only": "◑", "reflex only": "○", "": "○"},
     switch="↯",
     arrow="→",
@@ -66,16 +57,7 @@ UNICODE = Glyphs(
 )
 
 ASCII = Glyphs(
-    states={
-        "queued": ".",
-        "working": ">",
-        "streaming": ">",
-        "asking": "?",
-        "failed": "!",
-        "done": "*",
-        "idle": "o",
-        "parked": "-",
-    },
+    states=ASCII_GLYPHS,
     modes={"full": "*", "degraded": "~", "local only": "~", "reflex only": "o", "": "o"},
     switch="~",
     arrow="->",

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
+from textual.events import MouseScrollUp
 
 from nanoide import wire
 from nanoide.core.events import SessionId
@@ -201,6 +202,10 @@ async def read(on: Stage) -> None:
     on.hub.long_answer(SessionId("s1"), turn, 400)
     await on.until(lambda: pane.transcript.virtual_size.height > 400)
     end = pane.transcript.scroll_offset.y
+    pane.transcript.post_message(MouseScrollUp(pane.transcript, 1, 1, 0, 0, 0, shift=False, meta=False, ctrl=False))
+    await on.until(lambda: pane.transcript.scroll_offset.y < end)
+    assert "below" in str(pane.border_subtitle)
+    await on.press("end")
     assert pane.transcript.at_end
     for key, there in (
         ("k", end - 1),
@@ -223,8 +228,9 @@ async def palette(on: Stage) -> None:
     await on.until(lambda: on.app.deck.zoomed)
     await on.press("ctrl+p")
     await on.write("paper")
-    await on.press("enter")
     await on.until(lambda: on.app.theme == "paper")
+    await on.press("escape")
+    assert on.app.theme == "dusk"
     await on.press("ctrl+p")
     await on.write("billing")
     await on.press("enter")

@@ -1,5 +1,7 @@
 """Bindings come from one registry, and a config that cannot work is refused in one line."""
 
+from pathlib import Path
+
 import pytest
 
 from nanoide.core.errors import SettingsError
@@ -20,6 +22,12 @@ def test_no_default_fights_the_terminal_or_tmux() -> None:
     """Flow control, Esc in disguise and tmux's prefix are left alone."""
     taken = {key for action in ACTIONS for key in action.keys}
     assert not taken & {"ctrl+s", "ctrl+q", "ctrl+b", "ctrl+m", "ctrl+i", "ctrl+["}
+
+
+def test_the_page_names_every_action() -> None:
+    """What can be rebound can be looked up."""
+    page = (Path(__file__).parents[2] / "docs" / "tui.md").read_text()
+    assert [action.name for action in ACTIONS if not action.name.startswith("jump-") and action.name not in page] == []
 
 
 def test_leader_keys_are_unique() -> None:
