@@ -7,20 +7,9 @@ import click
 
 from nanoide.cli import printer
 from nanoide.cli.door import connected, run_async
-from nanoide.core.session import Session, State
+from nanoide.core.session import GLYPHS, Session, State
 from nanoide.core.usage import usd
 from nanoide.wire import Attach
-
-GLYPHS: dict[State, str] = {
-    "queued": "·",
-    "working": "●",
-    "streaming": "▶",
-    "asking": "?",
-    "failed": "✗",
-    "done": "✓",
-    "idle": "○",
-    "parked": "z",
-}
 
 
 @click.command()

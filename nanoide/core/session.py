@@ -46,6 +46,30 @@ ACTIVE: frozenset[State] = frozenset({"queued", "working", "streaming", "asking"
 NEEDY: tuple[State, ...] = ("asking", "failed", "done")
 """States that need the person, the most urgent first."""
 
+GLYPHS: dict[State, str] = {
+    "queued": "▹",
+    "working": "▸",
+    "streaming": "▸",
+    "asking": "?",
+    "failed": "!",
+    "done": "•",
+    "idle": "○",
+    "parked": "◌",
+}
+"""One sign a state, the same in every window; a word always stands beside it."""
+
+ASCII_GLYPHS: dict[State, str] = {
+    "queued": ".",
+    "working": ">",
+    "streaming": ">",
+    "asking": "?",
+    "failed": "!",
+    "done": "*",
+    "idle": "o",
+    "parked": "-",
+}
+"""For terminals without Unicode."""
+
 TurnState = Literal["queued", "working", "streaming", "asking", "done", "failed", "cancelled"]
 
 
