@@ -1,6 +1,12 @@
 """`nanoide hub …`: the hub itself."""
 
+import asyncio
+import fcntl
+import os
+import signal
 from collections import deque
+from contextlib import suppress
+from pathlib import Path
 
 import click
 import msgspec
@@ -10,6 +16,9 @@ from nanoide.cli.door import Doors, connected, places, run_async
 from nanoide.core.errors import HubError
 from nanoide.core.usage import usd
 from nanoide.wire import HubStatus, ReadStatus, StopHub
+
+LEAVE_LIMIT = 30.0
+"""Seconds that a hub may take to write everything and leave."""
 
 
 @click.group()
@@ -91,20 +100,51 @@ async def _stop() -> int:
     from nanoide.client.launch import connect
 
     paths = places()
-    if not paths.socket.exists():
-        printer.note("no hub runs")
-        return 0
+    lock = paths.socket.with_name("hub.lock")
     # Without reading config.toml: a mistake in it must not keep anyone from stopping the hub.
     try:
         connection = await connect(paths, client="cli hub", start=False)
     except HubError as error:
-        if not isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
+        pid = holder(lock)
+        if pid is None:
+            if paths.socket.exists() and not isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
+                raise
+            printer.note("no hub runs")
+            return 0
+        if pid == 0:
             raise
-        printer.note("no hub runs")
-        return 0
-    async with connection:
-        notices = connection.notices()
-        await connection.call(StopHub())
-        async for _ in notices:
-            pass  # it has left when its side of the connection closes
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)  # of another version, or one that hangs: a signal is understood by all
+    else:
+        async with connection:
+            notices = connection.notices()
+            await connection.call(StopHub())
+            async for _ in notices:
+                pass  # it says good-bye to its clients first
+    await _left(lock)
     return 0
+
+
+async def _left(lock: Path) -> None:
+    """Wait until the hub has written everything and is gone. Raises HubError when it stays."""
+    deadline = asyncio.get_running_loop().time() + LEAVE_LIMIT
+    while (pid := holder(lock)) is not None:
+        if asyncio.get_running_loop().time() > deadline:
+            raise HubError(f"the hub does not leave, pid {pid}", hint=f"kill -9 {pid}; what it has told is kept")
+        await asyncio.sleep(0.02)
+
+
+def holder(lock: Path) -> int | None:
+    """The pid of the hub that holds `lock`, 0 when it did not write it; None when nobody holds it."""
+    try:
+        handle = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        said = os.read(handle, 32).strip()
+        return int(said) if said.isdigit() else 0
+    finally:
+        os.close(handle)
+    return None

@@ -13,10 +13,17 @@ from types import TracebackType
 from typing import Self, cast
 
 from nanoide import __version__, wire
-from nanoide.core.errors import HubError
+from nanoide.core.errors import HubError, NanoideError
 from nanoide.wire import Frame, Published, Reply, Request, StatusChanged
 
 Notice = Published | StatusChanged
+
+GREET_LIMIT = 20.0
+"""Seconds that a hub may take to answer the greeting; one that hangs is told as such."""
+
+
+class _Gone(HubError):
+    """The other side has closed."""
 
 
 class Notices(AsyncIterator[Notice]):
@@ -56,7 +63,7 @@ class Connection:
         self._next = 0
         self._pending: dict[int, tuple[Request[object], asyncio.Future[object]]] = {}
         self._listeners: list[Notices] = []
-        self._lost = ""
+        self._lost: HubError | None = None
         self._task = asyncio.create_task(self._read(), name="hub connection")
 
     @classmethod
@@ -70,13 +77,16 @@ class Connection:
         connection = cls(reader, writer)
         try:
             _check_peer(cast("socket.socket", writer.get_extra_info("socket")))
-            await connection.call(wire.Initialize(protocol=wire.PROTOCOL_VERSION, client=client, version=__version__))
-        except HubError as error:
-            leaving = connection.closed
+            async with asyncio.timeout(GREET_LIMIT):
+                await connection.call(
+                    wire.Initialize(protocol=wire.PROTOCOL_VERSION, client=client, version=__version__)
+                )
+        except TimeoutError as error:
             await connection.aclose()
-            if leaving:
-                raise ConnectionResetError("the hub is leaving") from error
-            raise
+            raise HubError("the hub listens but does not answer", hint="run: nanoide hub stop") from error
+        except _Gone as error:
+            await connection.aclose()
+            raise ConnectionResetError("the hub is leaving") from error
         except BaseException:
             await connection.aclose()
             raise
@@ -85,12 +95,12 @@ class Connection:
     @property
     def closed(self) -> bool:
         """True once the hub has gone away or this side has closed."""
-        return bool(self._lost)
+        return self._lost is not None
 
     async def call(self, request: Request[Reply]) -> Reply:
         """The hub's reply. Raises the hub's NanoideError, or HubError when the connection is lost."""
-        if self._lost:
-            raise HubError(self._lost)
+        if self._lost is not None:
+            raise _again(self._lost)
         self._next += 1
         number = self._next
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
@@ -100,14 +110,14 @@ class Connection:
             await self._writer.drain()
             return cast("Reply", await future)
         except (ConnectionError, OSError) as error:
-            raise HubError("the hub went away", hint="try again; it starts by itself") from error
+            raise _Gone("the hub went away", hint="try again; it starts by itself") from error
         finally:
             self._pending.pop(number, None)
 
     def notices(self) -> Notices:
         """All that the hub tells unasked from now on. Each call makes a stream of its own."""
         notices = Notices()
-        if self._lost:
+        if self._lost is not None:
             notices.end()
         else:
             self._listeners.append(notices)
@@ -121,7 +131,7 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close. Requests under way end with HubError."""
-        self._lose("the connection was closed")
+        self._lose(HubError("the connection was closed"))
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._writer.close()
@@ -139,14 +149,14 @@ class Connection:
         await self.aclose()
 
     async def _read(self) -> None:
-        lost = "the hub went away"
+        lost: HubError = _Gone("the hub went away", hint="try again; it starts by itself")
         try:
             while line := await self._reader.readline():
                 self._take(wire.parse(line))
         except (OSError, ValueError):
             pass  # cut in mid-line, or a line over the limit: either way this connection is over
-        except HubError as error:
-            lost = error.message
+        except NanoideError as error:
+            lost = _puzzled(error)
         finally:
             self._lose(lost)
 
@@ -169,23 +179,32 @@ class Connection:
             return
         try:
             future.set_result(wire.read(frame.result, request.REPLY))
-        except HubError as error:
-            future.set_exception(error)
+        except NanoideError as error:
+            future.set_exception(_puzzled(error))
 
     def _tell(self, notice: Notice) -> None:
         for listener in self._listeners:
             listener.put(notice)
 
-    def _lose(self, why: str) -> None:
-        if self._lost:
+    def _lose(self, why: HubError) -> None:
+        if self._lost is not None:
             return
         self._lost = why
         for _, future in self._pending.values():
             if not future.done():
-                future.set_exception(HubError(why, hint="try again; it starts by itself"))
+                future.set_exception(_again(why))
         for listener in self._listeners:
             listener.end()
         self._listeners.clear()
+
+
+def _puzzled(error: NanoideError) -> HubError:
+    return HubError(f"the hub cannot be understood: {error.message}", hint="run: nanoide hub stop")
+
+
+def _again(error: HubError) -> HubError:
+    """The same error for another one who waits: an exception that is raised twice has a mixed history."""
+    return type(error)(error.message, hint=error.hint)
 
 
 def _check_peer(peer: socket.socket) -> None:

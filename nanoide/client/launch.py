@@ -58,7 +58,7 @@ async def _start(paths: Paths, client: str) -> Connection:
         except OSError:
             pass
         if _ended(pid):
-            raise HubError(f"the hub did not start: {_last_line(log, before)}", hint="see nanoide hub log")
+            raise _why(log, before)
         if asyncio.get_running_loop().time() > deadline:
             os.kill(pid, signal.SIGTERM)
             raise HubError(f"the hub did not listen within {START_LIMIT:.0f} s", hint="see nanoide hub log")
@@ -89,11 +89,28 @@ def _ended(pid: int) -> bool:
     return os.waitpid(pid, os.WNOHANG)[0] != 0
 
 
-def _last_line(log: Path, offset: int) -> str:
+def _why(log: Path, offset: int) -> HubError:
+    """What the hub said before it ended, which is from `offset` on in `log`."""
     with log.open("rb") as file:
         file.seek(offset)
         lines = file.read()[-4096:].decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it ended without a word"
+    if not lines:
+        if unwritable := _unwritable(log):
+            return HubError(f"the hub did not start: {unwritable}", hint="free some space and try again")
+        return HubError("the hub did not start: it ended without a word", hint="see nanoide hub log")
+    said = lines[-1].removeprefix("nanoide: ")
+    hint = "" if said.endswith(")") else "see nanoide hub log"  # its own hint stands at the end already
+    return HubError(f"the hub did not start: {said}", hint=hint)
+
+
+def _unwritable(log: Path) -> str:
+    """Why nothing can be written to `log`; empty when it can. A full disk leaves no word of its own."""
+    try:
+        with log.open("ab", buffering=0) as file:
+            file.write(b"the hub ended without a word\n")
+    except OSError as error:
+        return f"{str(log)!r} cannot be written: {(error.strerror or str(error)).lower()}"
+    return ""
 
 
 @asynccontextmanager

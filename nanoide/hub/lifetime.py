@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 
 from nanoide import tokens
@@ -113,12 +114,17 @@ def _lock(path: Path, listening: Path) -> int:
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return handle
         except BlockingIOError:
             if _listens(listening) or time.monotonic() > deadline:
                 os.close(handle)
                 raise HubError("a hub runs already", hint="nanoide hub status tells which") from None
             time.sleep(0.02)
+        else:
+            # For `nanoide hub stop`, when the two do not understand each other. A full disk must not matter here.
+            with suppress(OSError):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            return handle
 
 
 def _listens(path: Path) -> bool:
