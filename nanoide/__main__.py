@@ -10,15 +10,24 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command in sys.argv and exit with its code (contract: 0, 1, 2, 3, 4 or 130)."""
-    if sys.argv[1:] == ["--version"]:
-        from nanoide import __version__
-
-        sys.stdout.write(f"nanoide {__version__}\n")
+    if sys.argv[1:] == ["--version"] and _told_version():
         return
     from nanoide.cli.door import Doors
     from nanoide.cli.main import run
 
     sys.exit(run(sys.argv[1:], Doors(tui=_tui, lsp=_lsp, hub=_hub)))
+
+
+def _told_version() -> bool:
+    """Print the version, fast; False when nobody reads it, which the long way knows how to say."""
+    from nanoide import __version__
+
+    try:
+        sys.stdout.write(f"nanoide {__version__}\n")
+        sys.stdout.flush()
+    except (OSError, AttributeError):  # None when it came closed
+        return False
+    return True
 
 
 def _tui(paths: "Paths", settings: "Settings", folder: str) -> int:

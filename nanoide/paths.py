@@ -50,12 +50,16 @@ class Paths(Value, frozen=True):
 def locate(environ: Mapping[str, str] = os.environ) -> Paths:
     """The places for this user. `NANOIDE_HOME` holds everything when set.
 
-    Raises UsageError when there is neither NANOIDE_HOME nor a home folder, HubError when the
+    Raises UsageError when there is neither a NANOIDE_HOME that can be used nor a home folder, HubError when the
     socket's path would be too long.
     """
     home = environ.get("NANOIDE_HOME", "")
     if home:
-        root = Path(home).expanduser().absolute()
+        try:
+            root = Path(home).expanduser().absolute()
+            _ = str(root).encode()
+        except (RuntimeError, OSError, UnicodeEncodeError) as error:  # ~nobody, a folder that is gone, odd bytes
+            raise UsageError(f"NANOIDE_HOME={home!r} names no folder", hint="set it to an absolute path") from error
         paths = _below(root, root, root / "state", root / "run", root / "log", _user_home())
     else:
         user = _user_home()

@@ -30,11 +30,15 @@ class Doors(Value, frozen=True):
 
 
 def here() -> str:
-    """The folder that the command was started in. Raises UsageError when it is gone."""
+    """The folder that the command was started in. Raises UsageError when it is gone or cannot be told."""
     try:
-        return str(Path.cwd())
+        folder = str(Path.cwd())
+        _ = folder.encode()
     except OSError as error:
         raise UsageError("the current folder does not exist any more", hint="change to another one") from error
+    except UnicodeEncodeError as error:
+        raise UsageError("the name of the current folder is not UTF-8", hint="change to another one") from error
+    return folder
 
 
 def places() -> "Paths":

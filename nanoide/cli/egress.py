@@ -9,7 +9,13 @@ from nanoide.wire import EgressLine, ReadEgress
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="How many, the latest first.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1, max=1_000_000),
+    default=200,
+    show_default=True,
+    help="How many, the latest first.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(limit: int, as_json: bool) -> int:
     """List what left this machine: when, to whom, for which session, how much, what was hidden."""

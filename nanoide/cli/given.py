@@ -29,6 +29,7 @@ def read_file(name: str, folder: str) -> Input:
         raise InputError(f"cannot read {name!r}: {reason}", hint=_reading_hint(error)) from error
     inside = path.is_relative_to(folder) and ".." not in path.parts
     label = path.relative_to(folder).as_posix() if inside else os.path.normpath(path)
+    label = os.fsencode(label).decode(errors="replace")  # a name need not be UTF-8; what is told of it must
     return Input(kind="file", label=label, text=decode(data, repr(name)))
 
 

@@ -67,7 +67,9 @@ def stop() -> int:
 
 
 @command.command()
-@click.option("-n", "count", type=click.IntRange(min=1), default=50, show_default=True, help="How many lines.")
+@click.option(
+    "-n", "count", type=click.IntRange(min=1, max=1_000_000), default=50, show_default=True, help="How many lines."
+)
 def log(count: int) -> int:
     """Print the end of the hub's log."""
     path = places().log / "hub.log"

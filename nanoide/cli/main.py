@@ -1,5 +1,6 @@
 """Choose the command, run it, and turn whatever goes wrong into one line and an exit code."""
 
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -10,7 +11,7 @@ import click
 from nanoide import __version__
 from nanoide.cli import door, printer
 from nanoide.cli.door import Doors
-from nanoide.core.errors import NanoideError, UnknownName
+from nanoide.core.errors import NanoideError, UnknownName, UsageError
 
 COMMANDS: dict[str, str] = {
     "ask": "One question to one skill; the answer streams to standard output.",
@@ -88,6 +89,7 @@ def nanoide(context: click.Context) -> int:
 
 def run(argv: list[str], doors: Doors) -> int:
     """Run one command. Returns the exit code of contract.md; never raises but SystemExit."""
+    _open_closed()
     try:
         return _guarded(argv, doors)
     finally:
@@ -95,7 +97,21 @@ def run(argv: list[str], doors: Doors) -> int:
             sys.stderr.flush()
 
 
+def _open_closed() -> None:
+    """Let a standard stream that came closed lead to nowhere, before a file of ours gets its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives as long as the process
+
+
 def _guarded(argv: list[str], doors: Doors) -> int:
+    as_json = "--json" in argv
     try:
         code = _dispatch(argv, doors)
         if sys.stdout is not None:
@@ -106,24 +122,45 @@ def _guarded(argv: list[str], doors: Doors) -> int:
         click.echo(error.ctx.get_help(), err=True)
         return 2
     except click.ClickException as error:
-        printer.complain(_click_line(error))
+        _tell(UsageError(_click_line(error)), as_json=as_json)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
     except NanoideError as error:
-        printer.complain(str(error))
+        _tell(error, as_json=as_json)
+        return error.exit_code
+    except UnicodeEncodeError:
+        # Odd bytes in an argument come in as lone surrogates, and nothing that leaves this process may hold them.
+        error = UsageError("a word of the command is not UTF-8", hint="check the terminal's encoding")
+        _tell(error, as_json=as_json)
         return error.exit_code
     except BrokenPipeError:
         _silence()
         return 1
     except OSError as error:
         where = f": {error.filename!r}" if error.filename is not None else ""
-        printer.complain(f"{(error.strerror or str(error)).lower()}{where}")
+        if not where and error.errno == errno.ENOSPC:
+            where = " behind standard output"
+        _tell(NanoideError(f"{(error.strerror or str(error)).lower()}{where}"), as_json=as_json)
         return 1
     except Exception as error:  # noqa: BLE001 - the last line of defence: told in one line, kept whole in the log
-        printer.complain(f"internal error: {type(error).__name__}: {error} ({_keep(error)})")
+        fault = NanoideError(f"internal error: {type(error).__name__}: {error}", hint=_keep(error))
+        _tell(fault, as_json=as_json)
         return 1
     return code
+
+
+def _tell(error: NanoideError, *, as_json: bool) -> None:
+    """What went wrong: one line for a person, one object for a script that asked for JSON."""
+    try:
+        if as_json:
+            printer.json_object({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        else:
+            printer.complain(str(error))
+    except OSError:  # nobody reads it; the exit code still tells
+        _silence()
+        if as_json:
+            _tell(error, as_json=False)
 
 
 def _dispatch(argv: list[str], doors: Doors) -> int:
