@@ -304,7 +304,14 @@ def _job(prompt: Prompt) -> Job:
         max_output=prompt.max_output,
         temperature=prompt.temperature,
         top_p=prompt.top_p,
+        top_k=prompt.top_k,
+        min_p=prompt.min_p,
+        repeat_penalty=prompt.repeat_penalty,
+        frequency_penalty=prompt.frequency_penalty,
+        presence_penalty=prompt.presence_penalty,
         seed=prompt.seed,
+        grammar=prompt.grammar,
+        json_schema=prompt.json_schema,
         stop=prompt.stop,
         priority=prompt.priority,
     )
@@ -312,7 +319,7 @@ def _job(prompt: Prompt) -> Job:
 
 def _end(done: Done, model: str) -> End:
     usage = Usage(input=done.input, output=done.output, cache_read=done.reused)
-    return End(finish=done.finish, usage=usage, model=model)
+    return End(finish=done.finish, usage=usage, model=model, logprob=done.logprob)
 
 
 def _check_file(path: Path) -> str:

@@ -107,7 +107,21 @@ class Prompt(Value, frozen=True):
     temperature: float = 0.2
     """0 means greedy."""
     top_p: float = 0.95
+    top_k: int = 40
+    """Of how many likeliest tokens one is taken; 0 means of all."""
+    min_p: float = 0.0
+    """Tokens less likely than this share of the likeliest are left out; 0 means none."""
+    repeat_penalty: float = 1.0
+    """Divides what speaks for a token that was said lately; 1 means no penalty."""
+    frequency_penalty: float = 0.0
+    """Taken off a token for each time it was said lately; 0 means no penalty."""
+    presence_penalty: float = 0.0
+    """Taken off a token that was said lately at all; 0 means no penalty."""
     seed: int | None = None
+    grammar: str = ""
+    """GBNF, with a rule `root`: the answer is a text of this grammar. Only models on this device hold to it."""
+    json_schema: str = ""
+    """JSON: the answer is JSON that fits this schema. Not together with `grammar`; empty means anything."""
     stop: tuple[str, ...] = ()
     """The answer ends before the first of these; the stop text itself is not part of it."""
     priority: Priority = "focused"
@@ -132,6 +146,8 @@ class End(Value, frozen=True, tag="end"):
     usage: Usage = Usage()
     model: str = ""
     """As the backend names it."""
+    logprob: float | None = None
+    """How sure the model was: nats a token in the mean, 0 at most; None when it was not asked or does not tell."""
 
 
 class Passed(Value, frozen=True):

@@ -49,7 +49,16 @@ class Job(Value, frozen=True, tag="job"):
     max_output: int = 256
     temperature: float = 0.0
     top_p: float = 1.0
+    top_k: int = 40
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
     seed: int | None = None
+    grammar: str = ""
+    """GBNF."""
+    json_schema: str = ""
+    """JSON; not together with a grammar."""
     stop: tuple[str, ...] = ()
     priority: Priority = "focused"
 
@@ -78,6 +87,10 @@ class Facts(Value, frozen=True):
     """Tokens of prompt and answer together."""
     chats: bool
     fills: bool
+    warning: str = ""
+    """What is not as the file should have it, as a phrase; empty when all is well."""
+    device: str = ""
+    """What computes: "CPU only", or the devices and how many layers they hold."""
 
 
 class Ready(Value, frozen=True, tag="ready"):
@@ -111,6 +124,8 @@ class Done(Value, frozen=True, tag="done"):
     reused: int
     """Those of them that were in the KV cache already."""
     output: int
+    logprob: float | None = None
+    """Of the answer's tokens in the mean, in nats; None when it was not looked at."""
 
 
 class Failed(Value, frozen=True, tag="failed"):
