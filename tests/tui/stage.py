@@ -30,7 +30,6 @@ class Stage:
     async def press(self, *keys: str) -> None:
         """Press keys, and let them have their effect."""
         await self.pilot.press(*keys)
-        await self.pilot.pause()
 
     async def write(self, text: str) -> None:
         """Write a text, all at once."""
@@ -40,8 +39,8 @@ class Stage:
     async def until(self, holds: Callable[[], Any]) -> None:
         """Wait until something holds on the screen."""
         async with asyncio.timeout(15):
-            while not holds():
-                await self.pilot.pause()
+            while not holds():  # noqa: ASYNC110 - a screen tells nobody that it has changed
+                await asyncio.sleep(0.002)
 
     async def settled(self) -> None:
         """Wait until the app is attached, and hears from what is on screen."""

@@ -59,7 +59,7 @@ def harmless(on: Stage) -> None:
     assert not FORBIDDEN & set(on.text().replace("\n", ""))
 
 
-@pytest.mark.parametrize("size", [(160, 45), pytest.param((60, 16), marks=pytest.mark.long)])
+@pytest.mark.parametrize("size", [(120, 36), pytest.param((60, 16), marks=pytest.mark.long)])
 async def test_hostile_text_is_harmless_everywhere(size: tuple[int, int]) -> None:
     """Panes, titles, sidebar, status, palette, skills, usage, complaints, composer."""
     async with stage(scene=hostile, size=size) as on:
