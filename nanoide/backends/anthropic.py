@@ -1,18 +1,16 @@
 """Anthropic's Messages API, streamed."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import msgspec
 
 from nanoide.backends import faults
-from nanoide.backends.base import Health
-from nanoide.backends.http import Answer, Server
+from nanoide.backends.http import Answer
 from nanoide.backends.openai import estimate
+from nanoide.backends.remote import HttpBackend, Reader
 from nanoide.backends.stops import Stops
 from nanoide.core.chat import Chunk, End, Finish, Prompt, Text
 from nanoide.core.errors import BackendError
-from nanoide.core.policy import Tier, Where
 from nanoide.core.usage import Usage
 from nanoide.settings import BackendTable
 
@@ -30,23 +28,16 @@ _FINISHES: dict[str, Finish] = {
 """Anything else is a natural end."""
 
 
-class AnthropicBackend:
+class AnthropicBackend(HttpBackend):
     """One Claude model, or another one behind the same protocol."""
+
+    KIND = "anthropic"
+    MODELS = "/models?limit=1"
 
     def __init__(self, table: BackendTable, key: Callable[[], str]) -> None:
         """`key` is asked for each request; it returns "" when none is needed."""
-        self.name = table.name
-        self.kind = "anthropic"
-        self.where: Where = table.locality
-        self.tier: Tier = "model"
-        self._model = table.model
-        self._key = key
-        self._server = Server(table, root="/v1")
-        self.host = "" if self.where == "device" else f"{table.name} ({self._server.address})"
+        super().__init__(table, key)
         self._without: set[str] = set()
-        self._running = 0
-        self._trouble = ""
-        """Why the last request failed; empty when it did not."""
 
     def objection(self, prompt: Prompt) -> str:
         """None for a prompt with messages."""
@@ -54,48 +45,9 @@ class AnthropicBackend:
             return ""
         return "there is nothing to ask" if prompt.fill is None else "chats only, does not fill in"
 
-    async def stream(self, prompt: Prompt) -> AsyncIterator[Chunk]:
-        """Ask, and give on what comes."""
-        self._running += 1
-        try:
-            secret = await asyncio.to_thread(self._key)  # a keyring may take its time
-            async with await self._open(prompt, secret) as answer:
-                reader = _Reader(answer, prompt, model=self._model, secret=secret)
-                while True:
-                    chunk = await reader.next()
-                    yield chunk
-                    if isinstance(chunk, End):
-                        break
-            self._trouble = ""
-        except BackendError as error:
-            self._trouble = faults.trouble(error)
-            raise
-        finally:
-            self._running -= 1
-
-    def health(self) -> Health:
-        """Down after a request that failed, ready else."""
-        return Health(
-            state="down" if self._trouble else "ready",
-            reason=self._trouble,
-            model=self._model,
-            running=self._running,
-        )
-
-    async def probe(self) -> Health:
-        """List the models, which costs nothing."""
-        try:
-            secret = await asyncio.to_thread(self._key)
-            await self._server.get("/models?limit=1", self._headers(secret), secret=secret)
-        except BackendError as error:
-            self._trouble = error.message
-        else:
-            self._trouble = ""
-        return self.health()
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._server.aclose()
+    async def _begin(self, prompt: Prompt, secret: str) -> tuple[Answer, Reader]:
+        answer = await self._open(prompt, secret)
+        return answer, _Reader(answer, prompt, model=self._model, secret=secret)
 
     def _headers(self, secret: str) -> dict[str, str]:
         headers = {

@@ -1,18 +1,17 @@
 """Any OpenAI-compatible server: chat completions, and completions with a suffix for fill in the middle."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import msgspec
 
 from nanoide import tokens
 from nanoide.backends import faults
-from nanoide.backends.base import Health
-from nanoide.backends.http import Answer, Server
+from nanoide.backends.http import Answer
+from nanoide.backends.remote import HttpBackend, Reader
 from nanoide.backends.stops import Stops
 from nanoide.core.chat import Chunk, End, Finish, Prompt, Text
 from nanoide.core.errors import BackendError
-from nanoide.core.policy import Tier, Where
 from nanoide.core.usage import Usage
 from nanoide.settings import BackendTable
 
@@ -26,24 +25,17 @@ _FINISHES: dict[str, Finish] = {"length": "length", "content_filter": "content_f
 """Anything else is a natural end."""
 
 
-class OpenAIBackend:
+class OpenAIBackend(HttpBackend):
     """One model on one server that speaks OpenAI's protocol."""
+
+    KIND = "openai"
+    MODELS = "/models"
 
     def __init__(self, table: BackendTable, key: Callable[[], str]) -> None:
         """`key` is asked for each request; it returns "" when none is needed."""
-        self.name = table.name
-        self.kind = "openai"
-        self.where: Where = table.locality
-        self.tier: Tier = "model"
-        self._model = table.model
-        self._key = key
-        self._server = Server(table, root="/v1")
-        self.host = "" if self.where == "device" else f"{table.name} ({self._server.address})"
+        super().__init__(table, key)
         self._fills = table.fim != "none"
         self._without: set[str] = set()
-        self._running = 0
-        self._trouble = ""
-        """Why the last request failed; empty when it did not."""
 
     def objection(self, prompt: Prompt) -> str:
         """None, but for a prompt to fill in with a server that cannot."""
@@ -51,49 +43,9 @@ class OpenAIBackend:
             return ""
         return "there is nothing to ask" if prompt.fill is None else "has no completions with a suffix"
 
-    async def stream(self, prompt: Prompt) -> AsyncIterator[Chunk]:
-        """Ask, and give on what comes."""
-        self._running += 1
-        try:
-            secret = await asyncio.to_thread(self._key)  # a keyring may take its time
-            answer, fill = await self._open(prompt, secret)
-            async with answer:
-                reader = _Reader(answer, prompt, fill=fill, model=self._model, secret=secret)
-                while True:
-                    chunk = await reader.next()
-                    yield chunk
-                    if isinstance(chunk, End):
-                        break
-            self._trouble = ""
-        except BackendError as error:
-            self._trouble = faults.trouble(error)
-            raise
-        finally:
-            self._running -= 1
-
-    def health(self) -> Health:
-        """Down after a request that failed, ready else."""
-        return Health(
-            state="down" if self._trouble else "ready",
-            reason=self._trouble,
-            model=self._model,
-            running=self._running,
-        )
-
-    async def probe(self) -> Health:
-        """List the models, which costs nothing."""
-        try:
-            secret = await asyncio.to_thread(self._key)
-            await self._server.get("/models", self._headers(secret), secret=secret)
-        except BackendError as error:
-            self._trouble = error.message
-        else:
-            self._trouble = ""
-        return self.health()
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._server.aclose()
+    async def _begin(self, prompt: Prompt, secret: str) -> tuple[Answer, Reader]:
+        answer, fill = await self._open(prompt, secret)
+        return answer, _Reader(answer, prompt, fill=fill, model=self._model, secret=secret)
 
     def _headers(self, secret: str) -> dict[str, str]:
         headers = {"content-type": "application/json", "accept": "text/event-stream, application/json"}

@@ -41,7 +41,7 @@ class Questioner:
         hidden = f", hidden: {'; '.join(asked.hidden)}" if asked.hidden else ""
         price = "price unknown" if asked.cost_nano is None else f"at most {money(asked.cost_nano)}"
         sys.stderr.write(
-            clean_line(f"send {asked.what} ({asked.tokens} tokens, {price}{hidden}) to {asked.host or asked.backend}?")
+            clean_line(f"send {asked.what} ({asked.tokens} tokens, {price}{hidden}) to {asked.backend} ({asked.host})?")
             + "\n"
         )
         choice: ConsentChoice | None = None

@@ -1,0 +1,99 @@
+"""What the backends that speak HTTP have in common: a key, a server, a stream, and how they are."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from typing import ClassVar, Protocol
+
+from nanoide.backends import faults
+from nanoide.backends.base import Health
+from nanoide.backends.http import Answer, Server
+from nanoide.core.chat import Chunk, End, Prompt
+from nanoide.core.errors import BackendError
+from nanoide.core.policy import Tier, Where
+from nanoide.settings import BackendTable
+
+
+class Reader(Protocol):
+    """Reads one answer of one protocol."""
+
+    async def next(self) -> Chunk:
+        """The next text, or the end. Raises BackendError."""
+        ...
+
+
+class HttpBackend(ABC):
+    """A backend on an HTTP server. A protocol adds what it sends and how it reads."""
+
+    KIND: ClassVar[str]
+    MODELS: ClassVar[str]
+    """Where the models are listed: the cheapest request there is."""
+
+    def __init__(self, table: BackendTable, key: Callable[[], str]) -> None:
+        """`key` is asked for each request; it returns "" when none is needed."""
+        self.name = table.name
+        self.kind = self.KIND
+        self.where: Where = table.locality
+        self.tier: Tier = "model"
+        self._model = table.model
+        self._key = key
+        self._server = Server(table, root="/v1")
+        self.host = "" if self.where == "device" else self._server.address
+        self._running = 0
+        self._trouble = ""
+        """Why the last request failed; empty when it did not."""
+
+    @abstractmethod
+    def objection(self, prompt: Prompt) -> str:
+        """Why it cannot answer `prompt`; empty when it can."""
+
+    @abstractmethod
+    def _headers(self, secret: str) -> dict[str, str]:
+        """Of every request."""
+
+    @abstractmethod
+    async def _begin(self, prompt: Prompt, secret: str) -> tuple[Answer, Reader]:
+        """Send `prompt`; the answer under way, and what reads it."""
+
+    async def stream(self, prompt: Prompt) -> AsyncIterator[Chunk]:
+        """Ask, and give on what comes."""
+        self._running += 1
+        try:
+            secret = await asyncio.to_thread(self._key)  # a keyring may take its time
+            answer, reader = await self._begin(prompt, secret)
+            async with answer:
+                while True:
+                    chunk = await reader.next()
+                    yield chunk
+                    if isinstance(chunk, End):
+                        break
+            self._trouble = ""
+        except BackendError as error:
+            self._trouble = faults.trouble(error)
+            raise
+        finally:
+            self._running -= 1
+
+    def health(self) -> Health:
+        """Down after a request that failed, ready else."""
+        return Health(
+            state="down" if self._trouble else "ready",
+            reason=self._trouble,
+            model=self._model,
+            running=self._running,
+        )
+
+    async def probe(self) -> Health:
+        """List the models, which costs nothing."""
+        try:
+            secret = await asyncio.to_thread(self._key)
+            await self._server.get(self.MODELS, self._headers(secret), secret=secret)
+        except BackendError as error:
+            self._trouble = error.message
+        else:
+            self._trouble = ""
+        return self.health()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._server.aclose()
