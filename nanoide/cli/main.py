@@ -111,7 +111,7 @@ def _open_closed() -> None:
 
 
 def _guarded(argv: list[str], doors: Doors) -> int:
-    as_json = "--json" in argv
+    as_json = "--json" in argv and "--csv" not in argv  # a command that wants both wants neither for sure
     try:
         code = _dispatch(argv, doors)
         if sys.stdout is not None:
