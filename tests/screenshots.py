@@ -45,7 +45,7 @@ ladder = ["sonnet", "reflex"]
 egress = "ask"
 
 [route.default]
-ladder = ["nano", "reflex"]
+ladder = ["nano", "reflex", "sonnet"]
 """
 
 
