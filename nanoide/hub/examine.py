@@ -1,19 +1,25 @@
 """The doctor's questions to the hub: what works, what does not, and what mends it."""
 
+import asyncio
 from pathlib import Path
 
 from nanoide import wire
+from nanoide.backends.discovery import Found, discover
 from nanoide.core.errors import SkillError
+from nanoide.core.sanitize import clean_line
+from nanoide.hub.bootstrap import model_path
 from nanoide.hub.workshop import Workshop
-from nanoide.paths import bundled_model
+from nanoide.paths import Paths, bundled_model
 from nanoide.skills.skill import load
 
 
 async def checks(workshop: Workshop) -> tuple[wire.Check, ...]:
     """One check a line, the essential ones first."""
+    lines, offers = await asyncio.gather(workshop.rungs.router.probe(), discover(workshop.paths.models, home=_home()))
     found = [_database(workshop), _settings(workshop), _model()]
-    found.extend(_rung(line) for line in await workshop.rungs.router.probe())
+    found.extend(_rung(line, workshop.paths) for line in lines)
     found.extend(_skills(workshop))
+    found.extend(_offers(offers, workshop))
     return tuple(found)
 
 
@@ -31,6 +37,13 @@ def check_skill(folder: Path) -> tuple[wire.Check, ...]:
         wire.Check(name="context", ok=True, detail=gathers),
         wire.Check(name="reflex", ok=True, detail=reflex),
     )
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def _database(workshop: Workshop) -> wire.Check:
@@ -54,15 +67,33 @@ def _model() -> wire.Check:
     return wire.Check(name="bundled model", ok=False, detail=f"{path} is missing", mend="reinstall nanoide")
 
 
-def _rung(line: wire.BackendLine) -> wire.Check:
+def _rung(line: wire.BackendLine, paths: Paths) -> wire.Check:
     ok = line.state in {"ready", "starting", "asleep"}
     detail = f"{line.kind} on {line.where}: {line.state}"
     if line.reason:
         detail += f", {line.reason}"
     mend = ""
-    if not ok:
-        mend = "pip install --force-reinstall llama-cpp-python" if line.state == "off" else "nanoide backends"
+    if not ok and line.state == "off":
+        mend = "pip install --force-reinstall llama-cpp-python"
+    elif not ok:  # a model of one's own that does not load is a matter of what config.toml names
+        mend = f"${{EDITOR:-vi}} {paths.config}" if line.kind == "llama" and line.name != "nano" else "nanoide backends"
     return wire.Check(name=f"backend {line.name}", ok=ok, detail=detail, mend=mend)
+
+
+def _offers(found: Found, workshop: Workshop) -> list[wire.Check]:
+    """What this machine has that config.toml does not name yet. It is told, and not used."""
+    named = workshop.rungs.settings.backends()
+    addresses = {each.base_url.rstrip("/") for each in named}
+    files = {str(model_path(each.model, workshop.paths)) for each in named if each.kind == "llama"}
+    keys = {each.key.env for each in named if each.key is not None}
+    told = [
+        f"{server.name} at {server.base_url} with {', '.join(server.models) or 'no models'}"
+        for server in found.servers
+        if server.base_url not in addresses
+    ]
+    told += [f"model {file.path}, {file.bytes / 1e6:.0f} MB" for file in found.files if file.path not in files]
+    told += [f"a key for {key.provider} in {key.env}, not used" for key in found.keys if key.env not in keys]
+    return [wire.Check(name="found", ok=True, detail=clean_line(each)) for each in told]
 
 
 def _skills(workshop: Workshop) -> list[wire.Check]:
