@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from nanoide.engine.crew import Crew
-from nanoide.engine.sampling import Sampling
+from nanoide.engine.sampler import Sampler
 
 Lib = Any
 """The ctypes module llama_cpp.llama_cpp; it carries no types that say anything."""
@@ -22,12 +22,8 @@ Lib = Any
 Handle = Any
 """A pointer that belongs to the library."""
 
-TOP_K = 40
-"""Tokens that are looked at when sampling; llama.cpp's own default, and far cheaper than the whole vocabulary."""
-
 _WARN = 3
 _ERROR = 4
-_RANDOM_SEED = 0xFFFFFFFF
 
 
 class NativeError(Exception):
@@ -95,31 +91,6 @@ class Batch:
         return end - 1
 
 
-class Chain:
-    """A sampler of one job; `free` it."""
-
-    def __init__(self, lib: Lib, sampling: Sampling) -> None:
-        self._lib = lib
-        self.native: Handle = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        if sampling.greedy:
-            self._add(lib.llama_sampler_init_greedy())
-            return
-        seed = _RANDOM_SEED if sampling.seed is None else sampling.seed % _RANDOM_SEED
-        self._add(lib.llama_sampler_init_top_k(TOP_K))
-        self._add(lib.llama_sampler_init_top_p(sampling.top_p, 1))
-        self._add(lib.llama_sampler_init_temp(sampling.temperature))
-        self._add(lib.llama_sampler_init_dist(seed))
-
-    def free(self) -> None:
-        """Give the native memory back; the chain is not usable after that."""
-        if self.native is not None:
-            self._lib.llama_sampler_free(self.native)
-            self.native = None
-
-    def _add(self, part: Handle) -> None:
-        self._lib.llama_sampler_chain_add(self.native, part)
-
-
 class Context:
     """One native context with its KV memory; also the `Memory` of the cache. One thread owns it."""
 
@@ -144,6 +115,8 @@ class Context:
         if not self._ctx:
             raise NativeError(f"no context of {cells} tokens could be made")
         self._memory: Handle = lib.llama_get_memory(self._ctx)
+        kinds = (params.type_k, params.type_v, params.flash_attn_type, params.rope_scaling_type, params.swa_full)
+        self._signature = " ".join(map(str, (_version(), *kinds)))
         self.batch = Batch(lib, rows)
 
     def decode(self) -> int:
@@ -158,13 +131,37 @@ class Context:
         self._crew.note(self.batch.size, threads, time.perf_counter() - begun)
         return code
 
-    def sample(self, chain: Chain, row: int) -> int:
-        """The next token after `row` of the last step."""
-        return self._lib.llama_sampler_sample(chain.native, self._ctx, row)
+    def sample(self, sampler: Sampler, row: int) -> int:
+        """The next token after `row` of the last step. Raises DeadEnd."""
+        return sampler.sample(self._ctx, row)
 
-    def copy(self, source: int, target: int, length: int) -> None:
+    @property
+    def signature(self) -> str:
+        """What else a saved state depends on, beside the model file."""
+        return self._signature
+
+    def copy(self, source: int, target: int, length: int, start: int = 0) -> None:
         """See `kvcache.Memory`."""
+        self._lib.llama_memory_seq_cp(self._memory, source, target, start, length)
+
+    def share(self, source: int, target: int, length: int) -> None:
+        """See `kvcache.Memory`."""
+        self._lib.llama_memory_seq_rm(self._memory, target, 0, length)
         self._lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def save(self, slot: int) -> bytes:
+        """See `kvcache.Memory`."""
+        size: int = self._lib.llama_state_seq_get_size(self._ctx, slot)
+        buffer = ctypes.create_string_buffer(size)
+        view = ctypes.cast(buffer, ctypes.POINTER(ctypes.c_uint8))
+        return buffer.raw[: self._lib.llama_state_seq_get_data(self._ctx, view, size, slot)]
+
+    def restore(self, slot: int, data: bytes, length: int) -> bool:
+        """See `kvcache.Memory`."""
+        # The library reads the bytes where they are; it does not write to them.
+        view = ctypes.cast(ctypes.c_char_p(data), ctypes.POINTER(ctypes.c_uint8))
+        read: int = self._lib.llama_state_seq_set_data(self._ctx, view, len(data), slot)
+        return read == len(data) and self.length(slot) == length
 
     def cut(self, slot: int, length: int) -> bool:
         """See `kvcache.Memory`."""
@@ -177,6 +174,16 @@ class Context:
     def length(self, slot: int) -> int:
         """See `kvcache.Memory`."""
         return self._lib.llama_memory_seq_pos_max(self._memory, slot) + 1
+
+
+def _version() -> str:
+    """Of llama-cpp-python; the format of a saved state may change with it."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("llama-cpp-python")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def _import() -> Lib:

@@ -9,6 +9,8 @@ from pathlib import Path
 from nanoide.core.chat import Fill, Message
 from nanoide.engine.context import Handle, Library, NativeError
 from nanoide.engine.protocol import Facts, FimOrder
+from nanoide.engine.sampler import Candidates, Sampler
+from nanoide.engine.sampling import Sampling
 from nanoide.engine.template import Template, TemplateError
 
 BUNDLED = "nano-base"
@@ -45,7 +47,7 @@ class Model:
         if not self.native:
             raise NativeError(f"llama.cpp cannot load the file: {library.complaint or 'it does not say why'}")
         self._vocab: Handle = lib.llama_model_get_vocab(self.native)
-        self._size: int = lib.llama_vocab_n_tokens(self._vocab)
+        self._candidates = Candidates(lib, self._vocab, lib.llama_vocab_n_tokens(self._vocab))
         self.name = self._text("general.name")[:128] or Path(path).stem
         self.bundled = self.name == BUNDLED
         self.trained: int = lib.llama_model_n_ctx_train(self.native)
@@ -97,6 +99,10 @@ class Model:
         if count < 0:
             raise NativeError(f"a text of {len(raw)} bytes could not be tokenised")
         return ids[:count]
+
+    def sampler(self, sampling: Sampling, *, scored: bool) -> Sampler:
+        """What chooses the tokens of one job. Raises GrammarRefused."""
+        return Sampler(self._candidates, sampling, scored=scored)
 
     def piece(self, token: int) -> bytes:
         """The bytes of a token; none for a special one."""

@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 from nanoide.core.chat import Finish
 from nanoide.core.errors import Outcome
-from nanoide.engine.context import Chain, Context, Library, NativeError
+from nanoide.engine.context import Context, Library, NativeError
+from nanoide.engine.grammar import grammar_of
 from nanoide.engine.kvcache import KvCache
 from nanoide.engine.model import Model, Window
 from nanoide.engine.protocol import Done, Facts, Failed, Job, Load, Piece, Reply, Vitals
+from nanoide.engine.sampler import DeadEnd, GrammarRefused, Sampler
 from nanoide.engine.sampling import Sampling, TextStream, check
 from nanoide.engine.scheduler import Rows, Scheduler, Sequence
 from nanoide.engine.template import TemplateError
@@ -50,11 +52,11 @@ class Fatal(Exception):
 class _Work:
     """What is known of a job beside its sequence."""
 
-    __slots__ = ("chain", "fill", "output", "sequence", "text", "wanted")
+    __slots__ = ("fill", "output", "sampler", "sequence", "text", "wanted")
 
-    def __init__(self, sequence: Sequence, chain: Chain, text: TextStream, wanted: int, fill: bool) -> None:
+    def __init__(self, sequence: Sequence, sampler: Sampler, text: TextStream, wanted: int, fill: bool) -> None:
         self.sequence = sequence
-        self.chain = chain
+        self.sampler = sampler
         self.text = text
         self.wanted = wanted
         self.fill = fill
@@ -82,7 +84,6 @@ class Runner:
             slots=slots,
             threads=load.threads or cores,
         )
-        self._lib = library.lib
         self._cells = cells
         self._cache = KvCache(
             self._context, cells=cells, slots=slots, keep=int(cells * KEEP), partial=self.model.partial
@@ -126,8 +127,9 @@ class Runner:
 
     def add(self, job: Job) -> Failed | None:
         """Take on a job, or say why not."""
-        sampling = Sampling(temperature=job.temperature, top_p=job.top_p, seed=job.seed)
-        if fault := check(sampling, job.max_output, job.stop):
+        grammar, fault = grammar_of(job.grammar, job.json_schema)
+        sampling = _sampling(job, grammar)
+        if fault := fault or check(sampling, job.max_output, job.stop):
             return Failed(id=job.id, outcome="bad_request", message=fault)
         fill = job.fill is not None and self.model.fills
         try:
@@ -142,7 +144,11 @@ class Runner:
             return Failed(id=job.id, outcome="bad_request", message="the prompt is empty")
         limit = min(len(tokens) + job.max_output, self.window)
         sequence = Sequence(job.id, job.key, tokens, limit, job.priority)
-        self._work[job.id] = _Work(sequence, Chain(self._lib, sampling), TextStream(job.stop), job.max_output, fill)
+        try:
+            sampler = self.model.sampler(sampling, scored=fill)
+        except GrammarRefused as error:
+            return Failed(id=job.id, outcome="bad_request", message=str(error))
+        self._work[job.id] = _Work(sequence, sampler, TextStream(job.stop), job.max_output, fill)
         self._scheduler.add(sequence)
         return None
 
@@ -150,7 +156,7 @@ class Runner:
         """Nobody waits for the job; its cells stay for the next of its key."""
         work = self._work.pop(id, None)
         if work is not None:
-            work.chain.free()
+            work.sampler.free()
             self._scheduler.end(work.sequence, keep=True)
 
     def sequence(self, id: int) -> Sequence | None:
@@ -239,7 +245,11 @@ class Runner:
 
     def _sampled(self, sequence: Sequence, row: int, replies: list[Reply]) -> None:
         work = self._work[sequence.id]
-        token = self._context.sample(work.chain, row)
+        try:
+            token = self._context.sample(work.sampler, row)
+        except DeadEnd as error:
+            self._fail(sequence, "bad_request", str(error), replies)
+            return
         if self.model.ends(token, fill=work.fill):
             self._finish(work, "stop", replies)
             return
@@ -264,13 +274,14 @@ class Runner:
                 input=sequence.prompt,
                 reused=sequence.reused,
                 output=work.output,
+                logprob=work.sampler.logprob,
             )
         )
         self.cancel(sequence.id)
 
     def _fail(self, sequence: Sequence, outcome: Outcome, message: str, replies: list[Reply]) -> None:
         work = self._work.pop(sequence.id)
-        work.chain.free()
+        work.sampler.free()
         self._scheduler.end(sequence, keep=False)
         replies.append(Failed(id=sequence.id, outcome=outcome, message=f"{self.model.name}: {message}"))
 
@@ -290,3 +301,17 @@ class Runner:
         elif seconds > 0:
             speed = sequences / seconds
             self._speed = speed if not self._speed else 0.9 * self._speed + 0.1 * speed
+
+
+def _sampling(job: Job, grammar: str) -> Sampling:
+    return Sampling(
+        temperature=job.temperature,
+        top_p=job.top_p,
+        top_k=job.top_k,
+        min_p=job.min_p,
+        repeat_penalty=job.repeat_penalty,
+        frequency_penalty=job.frequency_penalty,
+        presence_penalty=job.presence_penalty,
+        seed=job.seed,
+        grammar=grammar,
+    )

@@ -1,6 +1,6 @@
 """From logits to text: what may be asked of the sampler, and how bytes of tokens become text.
 
-Pure; the native sampler chain itself is made in `context`.
+Pure; the native side is `sampler`.
 """
 
 import codecs
@@ -18,21 +18,49 @@ class Sampling(Value, frozen=True):
     temperature: float = 0.0
     """0 means greedy."""
     top_p: float = 1.0
+    top_k: int = 40
+    """0 means the whole vocabulary."""
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    """Penalties look at the end of the answer, never at the prompt: code repeats itself for good reasons."""
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
     seed: int | None = None
     """None means a new one each time."""
+    grammar: str = ""
+    """GBNF; empty means that anything may be said."""
 
     @property
-    def greedy(self) -> bool:
-        """True when the likeliest token is always taken."""
-        return self.temperature == 0.0
+    def penalised(self) -> bool:
+        """True when what was said changes what is said next."""
+        return self.repeat_penalty != 1.0 or self.frequency_penalty != 0.0 or self.presence_penalty != 0.0
+
+    @property
+    def plain(self) -> bool:
+        """True when the likeliest token is always taken, whatever was said before."""
+        return self.temperature == 0.0 and not self.penalised and not self.grammar
+
+
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("temperature", 0, 5),
+    ("top_k", 0, 1_000_000),
+    ("min_p", 0, 1),
+    ("frequency_penalty", -2, 2),
+    ("presence_penalty", -2, 2),
+)
+"""From and to, both allowed."""
 
 
 def check(sampling: Sampling, max_output: int, stop: tuple[str, ...]) -> str:
     """What is out of range, as a phrase that says what is allowed; empty when all is well."""
-    if not (math.isfinite(sampling.temperature) and 0 <= sampling.temperature <= 5):
-        return f"temperature is {sampling.temperature}; allowed: 0 to 5"
+    for name, low, high in _RANGES:
+        value: float = getattr(sampling, name)
+        if not (math.isfinite(value) and low <= value <= high):
+            return f"{name} is {value}; allowed: {low} to {high}"
     if not (math.isfinite(sampling.top_p) and 0 < sampling.top_p <= 1):
         return f"top_p is {sampling.top_p}; allowed: more than 0, at most 1"
+    if not (math.isfinite(sampling.repeat_penalty) and 0 < sampling.repeat_penalty <= 10):
+        return f"repeat_penalty is {sampling.repeat_penalty}; allowed: more than 0, at most 10"
     if sampling.seed is not None and not 0 <= sampling.seed < 2**63:
         return f"seed is {sampling.seed}; allowed: 0 to 2^63-1"
     if max_output < 1:
