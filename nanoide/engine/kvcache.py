@@ -1,22 +1,44 @@
 """Which tokens are in the KV cache, who shares them, and what goes when it is full.
 
 A `Line` is one native sequence. A new prompt takes over an idle line that begins the same way, or
-copies the common beginning of any line (copied cells are shared, they cost nothing). Finished lines
-stay as long as there is room, one a key, and the least recently used one goes first.
+copies the common beginning of any line (copied cells are shared, they cost nothing), or wakes what rests
+in `parking`. Finished lines stay as long as there is room, one a key; the least recently used one is
+parked first. What lines of several keys begin with is a stem: it has a line of its own, and stays longest.
 The bookkeeping is pure; the native cache is behind `Memory`.
 """
 
+import hashlib
+from array import array
 from typing import Protocol
+
+from nanoide.engine.parking import Parking
+from nanoide.engine.prefixes import PrefixTree, common_length
 
 SHARE_MIN = 16
 """A common beginning shorter than this is not worth a copy."""
+
+WAKE_MIN = 32
+"""So many tokens more than the cache has must rest in parking to be worth waking."""
+
+PARK_MIN = 32
+"""A shorter sequence is computed again sooner than it is read."""
+
+STEM_MIN = 64
+"""A shorter common beginning of several keys is not worth a line of its own."""
+
+STEM_GAP = 64
+"""Two stems of one kind differ by more than this: questions of one skill may begin alike for a few tokens."""
 
 
 class Memory(Protocol):
     """The native side: llama.cpp's memory, or a model of it in a test."""
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Let `target` begin with the first `length` tokens of `source`."""
+    def copy(self, source: int, target: int, length: int, start: int = 0) -> None:
+        """Let `target`, which has the first `start` tokens of `source`, have the first `length` of them."""
+        ...
+
+    def share(self, source: int, target: int, length: int) -> None:
+        """Both have the same first `length` tokens: let `target` use the cells of `source` for them."""
         ...
 
     def cut(self, slot: int, length: int) -> bool:
@@ -31,11 +53,19 @@ class Memory(Protocol):
         """Tokens that are in the cache for the sequence."""
         ...
 
+    def save(self, slot: int) -> bytes:
+        """The state of the sequence."""
+        ...
+
+    def restore(self, slot: int, data: bytes, length: int) -> bool:
+        """Make an empty sequence what was saved, of `length` tokens; False when that is not what came of it."""
+        ...
+
 
 class Line:
     """One sequence in the cache."""
 
-    __slots__ = ("cells", "key", "seen", "slot", "tokens")
+    __slots__ = ("cells", "hits", "key", "lasting", "seen", "slot", "tokens")
 
     def __init__(self, slot: int, key: str) -> None:
         self.slot = slot
@@ -46,26 +76,47 @@ class Line:
         """Of each token, in order; lines that share a beginning have the same cells there."""
         self.seen = 0
         """When it was last used, by the cache's own count."""
+        self.lasting = False
+        """Is parked when it must go; others are only forgotten."""
+        self.hits = 0
+        """Of a stem: how often it was shared."""
 
 
 class KvCache:
-    """All lines, busy and idle."""
+    """All lines, busy and idle, and the stems."""
 
-    def __init__(self, memory: Memory, *, cells: int, slots: int, keep: int, partial: bool = True) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        *,
+        cells: int,
+        slots: int,
+        keep: int,
+        stems: int = 0,
+        partial: bool = True,
+        parking: Parking | None = None,
+    ) -> None:
         """A cache of `cells` cells and `slots` sequences, of which idle lines may hold `keep` cells.
 
-        `partial` is False for models whose state cannot be cut (recurrent and hybrid ones).
+        `stems` more sequences hold common beginnings, of a quarter of the cells at most. `partial` is
+        False for models whose state cannot be cut (recurrent and hybrid ones): they have no stems.
         """
         self._memory = memory
         self._partial = partial
         self._keep = keep
+        self._parking = parking
         self._free_slots = list(range(slots - 1, -1, -1))
+        self._stem_slots = list(range(slots, slots + stems)) if partial else []
         self._users: dict[int, int] = {}
         self._next_cell = 0
         self._tick = 0
         self._busy: dict[int, Line] = {}
         self._idle: dict[int, Line] = {}
+        self._stems: dict[int, Line] = {}
+        self._tree = PrefixTree[Line]()
         self.cells = cells
+        self.hits = 0
+        """Prompts whose beginning was there already."""
 
     @property
     def used(self) -> int:
@@ -82,41 +133,51 @@ class KvCache:
         """Idle lines."""
         return len(self._idle)
 
+    @property
+    def stems(self) -> int:
+        """Common beginnings that have a line of their own."""
+        return len(self._stems)
+
     def claim(self, key: str, tokens: list[int]) -> Line | None:
         """A busy line that holds as much of the beginning of `tokens` as is known anywhere.
 
         At least the last token is left out, for something must be computed to go on from. None when
         every sequence is busy.
         """
-        donor, common = self._longest(key, tokens[:-1])
-        if donor is not None and donor.slot in self._idle and (donor.key == key or not self._free_slots):
-            return self._take_over(donor, key, common)
-        if not self._free_slots and not self._evict(donor):
-            return None
-        line = Line(self._free_slots.pop(), key)
-        if donor is not None:
-            self._memory.copy(donor.slot, line.slot, common)
-            line.tokens = donor.tokens[:common]
-            line.cells = donor.cells[:common]
-            for cell in line.cells:
-                self._users[cell] += 1
-            self._touch(donor)
-        self._busy[line.slot] = line
-        self._touch(line)
+        wanted = tokens[:-1]
+        donor, common = self._longest(key, wanted)
+        line = self._wake(key, wanted, donor, common) if self._parking is not None else None
+        if line is None:
+            line = self._take(key, donor, common)
+        if line is not None and line.tokens:
+            self.hits += 1
         return line
 
     def known(self, key: str, tokens: list[int]) -> int:
-        """How many tokens a `claim` would find; their line now counts as used."""
+        """How many tokens a `claim` would find in the cache; their line now counts as used."""
         donor, common = self._longest(key, tokens[:-1])
         if donor is not None:
             self._touch(donor)
         return common
+
+    def adopt(self, line: Line, tokens: list[int]) -> None:
+        """Let a busy line have what others have computed meanwhile of the beginning of `tokens`, its own."""
+        have = len(line.tokens)
+        if not self._partial or len(tokens) - 1 < have + SHARE_MIN:
+            return
+        donor, common = self._tree.longest(tokens[:-1])
+        if donor is None or donor is line or common < have + SHARE_MIN:
+            return
+        self._memory.copy(donor.slot, line.slot, common, have)
+        self._share_books(donor, line, common, have)
+        self._remember(donor, line.key, common)
 
     def extend(self, line: Line, tokens: list[int]) -> None:
         """`tokens` were computed after what the line held."""
         first = self._next_cell
         self._next_cell = first + len(tokens)
         line.tokens += tokens
+        self._tree.extend(line, tokens)
         for cell in range(first, self._next_cell):
             line.cells.append(cell)
             self._users[cell] = 1
@@ -139,10 +200,10 @@ class KvCache:
             self._forget(line, there)
         return len(line.tokens)
 
-    def room(self, need: int) -> bool:
-        """Evict idle lines until `need` cells are free. False when all that is left is busy."""
+    def room(self, need: int, spare: Line | None = None) -> bool:
+        """Evict idle lines, then stems, until `need` cells are free. False when all that is left is busy or `spare`."""
         while self.free < need:
-            if not self._evict(None):
+            if not self._evict(spare) and not self._evict_stem(spare):
                 return False
         return True
 
@@ -165,38 +226,145 @@ class KvCache:
         del self._busy[line.slot]
         self._end(line)
 
+    def stash(self, line: Line) -> None:
+        """A busy line makes way; what it holds rests until it is claimed again."""
+        del self._busy[line.slot]
+        self._park(line, now=False)
+        self._end(line)
+
+    def park(self, key: str) -> None:
+        """Nobody works on `key` for a while: its idle line goes to parking, and from there to a file."""
+        for line in [each for each in self._idle.values() if each.key == key]:
+            self._park(line, now=True)
+            self._end(line)
+        if self._parking is not None:
+            self._parking.settle(key)
+
+    def stow(self) -> None:
+        """The process ends: all idle lines and stems that may last go to parking."""
+        for line in sorted((*self._idle.values(), *self._stems.values()), key=lambda each: each.seen):
+            if line.lasting:
+                self._park(line, now=True)
+
     def release(self, key: str) -> None:
-        """Forget the idle lines of `key`."""
+        """Forget what is kept for `key`, also what rests."""
         for line in [each for each in self._idle.values() if each.key == key]:
             self._end(line)
+        if self._parking is not None:
+            self._parking.drop(key)
 
     def _touch(self, line: Line) -> None:
         self._tick += 1
         line.seen = self._tick
 
-    def _longest(self, key: str, tokens: list[int]) -> tuple[Line | None, int]:
+    def _longest(self, key: str, wanted: list[int]) -> tuple[Line | None, int]:
         """The line with the longest common beginning; an idle one of the same key wins a tie."""
-        best: Line | None = None
-        rank = (SHARE_MIN - 1, False)
-        for lines, idle in ((self._idle, True), (self._busy, False)):
-            for line in lines.values():
-                common = common_length(line.tokens, tokens)
-                if not self._partial and common < len(line.tokens):
-                    continue
-                if (mine := (common, idle and line.key == key)) > rank:
-                    best, rank = line, mine
-        return (best, rank[0]) if best is not None else (None, 0)
+        donor, common = self._tree.longest(wanted, whole=not self._partial)
+        if donor is None or common < SHARE_MIN:
+            return None, 0
+        for line in self._idle.values():
+            if line.key == key and (len(line.tokens) == common if not self._partial else len(line.tokens) >= common):
+                own = common_length(line.tokens, wanted)
+                if own == common:
+                    return line, common
+        return donor, common
+
+    def _take(self, key: str, donor: Line | None, common: int) -> Line | None:
+        """A line made of what the cache has."""
+        if donor is not None and donor.slot in self._idle and (donor.key == key or not self._free_slots):
+            return self._take_over(donor, key, common)
+        if not self._free_slots and not self._evict(donor):
+            return None
+        line = self._new(self._free_slots.pop(), key)
+        if donor is not None:
+            self._memory.copy(donor.slot, line.slot, common)
+            self._share_books(donor, line, common, 0)
+            self._touch(donor)
+            self._remember(donor, key, common)
+        self._busy[line.slot] = line
+        return line
+
+    def _wake(self, key: str, wanted: list[int], donor: Line | None, common: int) -> Line | None:
+        """A line made of what rests; None when the cache has nearly as much, or when there is no room to wake it."""
+        assert self._parking is not None
+        entry, there = self._parking.longest(key, wanted, whole=not self._partial)
+        if entry is None or there < common + WAKE_MIN or (data := self._parking.load(entry)) is None:
+            return None
+        size = len(entry.tokens)
+        if not self.room(size, donor) or not (self._free_slots or self._evict(donor)):
+            return None
+        slot = self._free_slots.pop()
+        if not self._memory.restore(slot, data, size) or not (there == size or self._memory.cut(slot, there)):
+            self._memory.drop(slot)
+            self._free_slots.append(slot)
+            self._parking.drop(entry.key)
+            return None
+        line = self._new(slot, key)
+        if donor is not None and self._partial:
+            self._memory.share(donor.slot, slot, common)
+            self._share_books(donor, line, common, 0)
+            self._touch(donor)
+        self.extend(line, wanted[len(line.tokens) : there])
+        self._busy[slot] = line
+        if entry.key == key:
+            self._parking.woken(entry)
+        return line
 
     def _take_over(self, line: Line, key: str, common: int) -> Line:
+        if line.key != key and line.lasting:
+            self._park(line, now=False)
         if common < len(line.tokens) and not self._memory.cut(line.slot, common):
             self._memory.drop(line.slot)
             common = 0
         self._forget(line, common)
         del self._idle[line.slot]
         line.key = key
+        line.lasting = False
         self._busy[line.slot] = line
         self._touch(line)
         return line
+
+    def _new(self, slot: int, key: str) -> Line:
+        line = Line(slot, key)
+        self._tree.add(line, ())
+        self._touch(line)
+        return line
+
+    def _share_books(self, donor: Line, line: Line, length: int, start: int) -> None:
+        """`line` has the tokens and cells of `donor` from `start` to `length`."""
+        tokens, cells = donor.tokens[start:length], donor.cells[start:length]
+        line.tokens += tokens
+        line.cells += cells
+        self._tree.extend(line, tokens)
+        for cell in cells:
+            self._users[cell] += 1
+
+    def _remember(self, donor: Line, key: str, common: int) -> None:
+        """Another key begins like `donor`: hold that beginning when it is long enough to be worth it."""
+        if common < STEM_MIN or (donor.key == key and donor.slot not in self._stems):
+            return
+        beginning = donor.tokens[:common]
+        for stem in self._stems.values():
+            size = len(stem.tokens)
+            if abs(size - common) < STEM_GAP and common_length(stem.tokens, beginning) == min(size, common):
+                stem.hits += 1
+                self._touch(stem)
+                if common < size and self._memory.cut(stem.slot, common):
+                    self._forget(stem, common)
+                return
+        budget = self.cells // 4 - common
+        while self._stems and (not self._stem_slots or sum(len(each.tokens) for each in self._stems.values()) > budget):
+            self._evict_stem(donor)
+            if donor.slot in self._stems and len(self._stems) == 1:
+                return
+        if not self._stem_slots or budget < 0:
+            return
+        stem = self._new(self._stem_slots.pop(), "stem " + _digest(beginning))
+        stem.lasting = True
+        stem.hits = 1
+        self._memory.copy(donor.slot, stem.slot, common)
+        self._share_books(donor, stem, common, 0)
+        self._stems[stem.slot] = stem
 
     def _evict(self, spare: Line | None) -> bool:
         """End the idle line that was not used for the longest time."""
@@ -205,14 +373,40 @@ class KvCache:
         )
         if oldest is None:
             return False
+        if oldest.lasting:
+            self._park(oldest, now=False)
         self._end(oldest)
         return True
+
+    def _evict_stem(self, spare: Line | None) -> bool:
+        """End the stem that was shared least, and not lately; the others' fame fades."""
+        coldest = min(
+            (each for each in self._stems.values() if each is not spare),
+            key=lambda each: (each.hits, each.seen),
+            default=None,
+        )
+        if coldest is None:
+            return False
+        self._park(coldest, now=False)
+        self._end(coldest)
+        for stem in self._stems.values():
+            stem.hits = (stem.hits + 1) // 2
+        return True
+
+    def _park(self, line: Line, *, now: bool) -> None:
+        if self._parking is None or len(line.tokens) < PARK_MIN:
+            return
+        self._parking.put(line.key, line.tokens, self._memory.save(line.slot), lasting=line.lasting, now=now)
 
     def _end(self, line: Line) -> None:
         self._idle.pop(line.slot, None)
         self._memory.drop(line.slot)
         self._forget(line, 0)
-        self._free_slots.append(line.slot)
+        self._tree.remove(line)
+        if self._stems.pop(line.slot, None) is not None:
+            self._stem_slots.append(line.slot)
+        else:
+            self._free_slots.append(line.slot)
 
     def _forget(self, line: Line, length: int) -> None:
         for cell in line.cells[length:]:
@@ -221,18 +415,8 @@ class KvCache:
                 del self._users[cell]
         del line.cells[length:]
         del line.tokens[length:]
+        self._tree.cut(line, length)
 
 
-def common_length(left: list[int], right: list[int]) -> int:
-    """How many tokens two lists have in common from the beginning. Compares in C, by halving."""
-    high = min(len(left), len(right))
-    if left[:high] == right[:high]:
-        return high
-    low = 0
-    while high - low > 1:
-        middle = (low + high) // 2
-        if left[low:middle] == right[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low
+def _digest(tokens: list[int]) -> str:
+    return hashlib.sha256(array("i", tokens).tobytes()).hexdigest()[:32]

@@ -7,27 +7,44 @@ is therefore only to give the line back: what was generated is prefilled again l
 
 from nanoide.core.chat import PRIORITIES, Priority
 from nanoide.core.value import Value
-from nanoide.engine.kvcache import KvCache, Line
+from nanoide.engine.kvcache import SHARE_MIN, KvCache, Line
 
 HEADROOM = 32
 """Tokens of its answer for which a sequence must find room when it is admitted."""
 
 PATIENCE = 8
-"""Steps that lower work lets pass before it takes part in one, so that it never starves."""
+"""Steps that work lets pass for each level of those who go first, before it takes part in one: it never starves."""
 
 GUEST_ROWS = 16
 """Prefill rows for lower work in a step that it shares with higher work."""
 
-_BAND: dict[Priority, int] = {"completion": 0, "focused": 1, "visible": 1, "background": 2, "ambient": 2}
-"""Work of a lower band does not share a step with higher work: on a CPU each row makes a step longer."""
+AGEING = 256
+"""Steps after which one that waits for a line moves up a level among those who wait; never to the highest."""
 
 
 class Sequence:
     """One job under way."""
 
-    __slots__ = ("arrival", "id", "key", "limit", "line", "priority", "prompt", "reused", "tokens")
+    __slots__ = (
+        "arrival",
+        "id",
+        "key",
+        "lasting",
+        "level",
+        "limit",
+        "line",
+        "passed",
+        "priority",
+        "prompt",
+        "reused",
+        "since",
+        "standing",
+        "tokens",
+    )
 
-    def __init__(self, id: int, key: str, tokens: list[int], limit: int, priority: Priority) -> None:
+    def __init__(
+        self, id: int, key: str, tokens: list[int], limit: int, priority: Priority, *, lasting: bool = False
+    ) -> None:
         self.id = id
         self.key = key
         self.tokens = tokens
@@ -36,7 +53,17 @@ class Sequence:
         self.limit = limit
         """Most tokens it may come to: prompt and answer, within the window."""
         self.priority: Priority = priority
+        self.level = PRIORITIES.index(priority)
+        """0 goes first."""
+        self.standing = self.level
+        """The level up to which it may be preempted: what waited for long keeps what it waited for."""
+        self.lasting = lasting
+        """Its line may be parked on disk."""
         self.arrival = 0
+        self.since = 0
+        """The step in which it began to wait."""
+        self.passed = 0
+        """Steps of others since it last took part in one."""
         self.line: Line | None = None
         """None while it waits."""
         self.reused = 0
@@ -50,12 +77,12 @@ class Sequence:
     @property
     def rank(self) -> tuple[int, int]:
         """Smaller comes first."""
-        return (PRIORITIES.index(self.priority), self.arrival)
+        return (self.level, self.arrival)
 
     @property
-    def band(self) -> int:
-        """Which others it shares a step with."""
-        return _BAND[self.priority]
+    def due(self) -> int:
+        """Its level in the next step: one less for each few steps that passed without it."""
+        return max(0, self.level - self.passed // PATIENCE)
 
 
 class Rows(Value, frozen=True):
@@ -81,7 +108,7 @@ class Scheduler:
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
         self._arrivals = 0
-        self._passed = 0
+        self._steps = 0
 
     @property
     def running(self) -> int:
@@ -122,25 +149,34 @@ class Scheduler:
 
     def admit(self) -> None:
         """Give lines to those who wait, highest first, as long as they fit; lower running work makes way."""
+        if not self._waiting:
+            return
+        self._waiting.sort(key=self._turn)
         while self._waiting:
             sequence = self._waiting[0]
             line = self._cache.claim(sequence.key, sequence.tokens) if self._fits(sequence) else None
             if line is None:
-                lowest = max(self._running, key=lambda each: each.rank)
-                if lowest.band <= sequence.band:
+                lowest = self._lowest()
+                if lowest.standing <= sequence.level:
                     return
                 self.preempt(lowest)
                 continue
             self._waiting.pop(0)
+            line.lasting = sequence.lasting
             sequence.line = line
+            sequence.standing = self._aged(sequence)
+            sequence.passed = 0
             if len(sequence.tokens) == sequence.prompt:
                 sequence.reused = len(line.tokens)
             self._running.append(sequence)
             self._running.sort(key=lambda each: each.rank)
 
     def preempt(self, sequence: Sequence) -> None:
-        """Take the line away; the sequence waits, with all it has generated."""
-        self.end(sequence, keep=False)
+        """Take the line away; the sequence waits, with all it has generated, and what it computed rests."""
+        assert sequence.line is not None
+        self._running.remove(sequence)
+        self._cache.stash(sequence.line)
+        sequence.line = None
         self._wait(sequence)
 
     def plan(self, prefill: int) -> list[Rows]:
@@ -151,46 +187,46 @@ class Scheduler:
         """
         while True:
             step = self._choose(prefill)
-            if self._cache.room(sum(each.count for each in step)):
-                return step
-            lowest = max(self._running, key=lambda each: each.rank)
-            if len(self._running) == 1:
-                return step
-            self.preempt(lowest)
+            if self._cache.room(sum(each.count for each in step)) or len(self._running) == 1:
+                break
+            self.preempt(self._lowest())
+        self._steps += 1
+        for each in self._running:
+            each.passed += 1
+        for rows in step:
+            rows.sequence.passed = 0
+        return step
 
     def _choose(self, prefill: int) -> list[Rows]:
         members = self._members()
-        decoding = [each for each in members if each.ahead == 1][: self._rows]
-        step = [Rows(each, len(each.tokens) - 1, 1) for each in decoding]
+        step = [Rows(each, len(each.tokens) - 1, 1) for each in members if each.ahead == 1][: self._rows]
         left = self._rows - len(step)
-        top = members[0].band if members else 0
-        if decoding or top > 0:
+        top = members[0].level if members else 0
+        if step or top > 0:
             # Also without anyone to hold up yet: a completion that comes now waits for the step to end.
             left = min(left, prefill)
+        leaders = list[Sequence]()
         for each in members:
-            ahead = each.ahead
-            if each.band > top:
+            if each.line is None or each.ahead < 2:
+                continue
+            self._cache.adopt(each.line, each.tokens)
+            if each.level > top:
                 left = min(left, GUEST_ROWS)
-            if ahead > 1 and left > 0:
-                count = min(ahead, left)
-                step.append(Rows(each, len(each.tokens) - ahead, count))
-                left -= count
+            ahead = each.ahead
+            if left < 1 or (ahead > 1 and _follows(each, leaders)):
+                continue
+            count = min(ahead, left)
+            step.append(Rows(each, len(each.tokens) - ahead, count))
+            left -= count
+            leaders.append(each)
         return step
 
     def _members(self) -> list[Sequence]:
-        """Who shares the next step: the highest band, and now and then everyone."""
+        """Who shares the next step: the highest level, and those who waited long enough for it."""
         if not self._running:
             return []
-        top = self._running[0].band
-        members = [each for each in self._running if each.band == top]
-        if len(members) == len(self._running):
-            self._passed = 0
-            return members
-        self._passed += 1
-        if self._passed < PATIENCE:
-            return members
-        self._passed = 0
-        return list(self._running)
+        top = self._running[0].level
+        return [each for each in self._running if each.due <= top]
 
     def _fits(self, sequence: Sequence) -> bool:
         """True when the cache has room for it beside those who run. Alone it always fits."""
@@ -200,9 +236,30 @@ class Scheduler:
         known = self._cache.known(sequence.key, sequence.tokens)
         return self._cache.room(promised + _need(sequence) - known)
 
+    def _lowest(self) -> Sequence:
+        """Who makes way first."""
+        return max(self._running, key=lambda each: (each.standing, *each.rank))
+
+    def _aged(self, sequence: Sequence) -> int:
+        """Its level among those who wait. What waits for long moves up, but never to that of a completion."""
+        aged = sequence.level - (self._steps - sequence.since) // AGEING
+        return max(min(1, sequence.level), aged)
+
+    def _turn(self, sequence: Sequence) -> tuple[int, int]:
+        return (self._aged(sequence), sequence.arrival)
+
     def _wait(self, sequence: Sequence) -> None:
+        sequence.since = self._steps
         self._waiting.append(sequence)
-        self._waiting.sort(key=lambda each: each.rank)
+        self._waiting.sort(key=self._turn)
+
+
+def _follows(sequence: Sequence, leaders: list[Sequence]) -> bool:
+    """True when another one computes in this step what `sequence` needs next: it copies that afterwards."""
+    assert sequence.line is not None
+    reach = len(sequence.line.tokens) + SHARE_MIN
+    beginning = sequence.tokens[:reach]
+    return any(len(each.tokens) > reach and each.tokens[:reach] == beginning for each in leaders)
 
 
 def _need(sequence: Sequence) -> int:

@@ -1,5 +1,7 @@
 """The native KV memory as a plain model: what llama.cpp's documentation says, in lists."""
 
+from array import array
+
 
 class ListMemory:
     """Sequences as lists of tokens; `computed` stands for a decode step."""
@@ -8,10 +10,27 @@ class ListMemory:
         self.partial = partial
         self.sequences: dict[int, list[int]] = {}
 
-    def copy(self, source: int, target: int, length: int) -> None:
+    def copy(self, source: int, target: int, length: int, start: int = 0) -> None:
         """See `kvcache.Memory`."""
-        assert not self.sequences.get(target), "a copy goes into an empty sequence"
-        self.sequences[target] = self.sequences[source][:length]
+        there = self.sequences.setdefault(target, [])
+        assert len(there) == start, "a copy goes where the sequence ends"
+        assert length <= len(self.sequences[source])
+        assert self.sequences[source][:start] == there
+        there += self.sequences[source][start:length]
+
+    def share(self, source: int, target: int, length: int) -> None:
+        """See `kvcache.Memory`."""
+        assert self.sequences[source][:length] == self.sequences[target][:length]
+
+    def save(self, slot: int) -> bytes:
+        """See `kvcache.Memory`."""
+        return array("i", self.sequences[slot]).tobytes()
+
+    def restore(self, slot: int, data: bytes, length: int) -> bool:
+        """See `kvcache.Memory`."""
+        assert not self.sequences.get(slot)
+        self.sequences[slot] = array("i", data).tolist()
+        return len(self.sequences[slot]) == length
 
     def cut(self, slot: int, length: int) -> bool:
         """See `kvcache.Memory`."""

@@ -4,7 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from nanoide.engine.kvcache import KvCache, Line, common_length
+from nanoide.engine.kvcache import KvCache, Line
+from nanoide.engine.parking import Parking
+from nanoide.engine.prefixes import common_length
 from tests.engine.memory import ListMemory
 
 tokens = st.lists(st.integers(0, 1), max_size=60)
@@ -112,16 +114,64 @@ def test_releasing_a_key_frees_its_cells() -> None:
     assert memory.sequences == {}
 
 
+def test_what_two_keys_begin_with_outlives_both() -> None:
+    """The common beginning of two keys stays when the lines of both have gone."""
+    memory = ListMemory()
+    cache = KvCache(memory, cells=1000, slots=4, keep=500, stems=2)
+    stem = list(range(100))
+    for key in ("a", "b"):
+        cache.keep(filled(cache, memory, key, [*stem, *range(ord(key) * 1000, ord(key) * 1000 + 50)]))
+    cache.release("a")
+    cache.release("b")
+    assert cache.used == 100
+    third = cache.claim("c", [*stem, 7, 7])
+    assert third is not None
+    assert third.tokens == stem
+
+
+def test_a_full_cache_parks_and_wakes() -> None:
+    """An idle line that must go rests, and comes back when its key asks again."""
+    memory = ListMemory()
+    parking = Parking("", folder=None, disk_bytes=0, log=print)
+    cache = KvCache(memory, cells=100, slots=4, keep=100, parking=parking)
+    line = filled(cache, memory, "a", list(range(80)))
+    line.lasting = True
+    cache.keep(line)
+    assert cache.room(90)
+    assert (cache.used, parking.count) == (0, 1)
+    again = cache.claim("a", [*range(80), 5, 5])
+    assert again is not None
+    assert again.tokens == list(range(80)) == memory.sequences[again.slot]
+    assert parking.count == 0
+
+
+def test_what_wakes_shares_what_is_there() -> None:
+    """A woken line shares the cells of the beginning that another line still has."""
+    memory = ListMemory()
+    parking = Parking("", folder=None, disk_bytes=0, log=print)
+    cache = KvCache(memory, cells=1000, slots=4, keep=500, parking=parking)
+    first = filled(cache, memory, "a", list(range(150)))
+    first.lasting = True
+    cache.keep(first)
+    cache.park("a")
+    filled(cache, memory, "b", [*range(100), 7])
+    again = cache.claim("a", [*range(150), 9])
+    assert again is not None
+    assert again.tokens == list(range(150))
+    assert cache.used == 101 + 50
+
+
 class Caching(RuleBasedStateMachine):
     """Claims, steps, ends in any order: the books agree with the memory, and cells with both."""
 
     def __init__(self) -> None:
         super().__init__()
         self.memory = ListMemory()
-        self.cache = KvCache(self.memory, cells=400, slots=4, keep=150)
+        self.parking = Parking("", folder=None, disk_bytes=0, log=print, ram_bytes=1000)
+        self.cache = KvCache(self.memory, cells=400, slots=4, keep=150, stems=2, parking=self.parking)
         self.busy = list[tuple[Line, list[int]]]()
 
-    @rule(key=st.sampled_from(["", "a", "b", "c"]), stem=st.integers(0, 2), size=st.integers(1, 60), end=tokens)
+    @rule(key=st.sampled_from(["", "a", "b", "c"]), stem=st.integers(0, 2), size=st.integers(1, 100), end=tokens)
     def claim(self, key: str, stem: int, size: int, end: list[int]) -> None:
         """A prompt of a known stem and an end of its own."""
         prompt = [10 + stem] * size + end
@@ -131,6 +181,7 @@ class Caching(RuleBasedStateMachine):
         if line is None:
             assert len(self.busy) == 4
             return
+        line.lasting = True
         assert line.tokens == prompt[: len(line.tokens)]
         assert len(line.tokens) < len(prompt)
         self.busy.append((line, prompt))
@@ -166,6 +217,27 @@ class Caching(RuleBasedStateMachine):
         """A key is forgotten."""
         self.cache.release(key)
 
+    @rule(key=st.sampled_from(["a", "b", "c"]))
+    def park(self, key: str) -> None:
+        """A key is parked."""
+        self.cache.park(key)
+
+    @precondition(lambda self: self.busy)
+    @rule(pick=st.integers(0, 3))
+    def stash(self, pick: int) -> None:
+        """One makes way."""
+        line, _ = self.busy.pop(pick % len(self.busy))
+        self.cache.stash(line)
+
+    @precondition(lambda self: self.busy)
+    @rule(pick=st.integers(0, 3))
+    def adopt(self, pick: int) -> None:
+        """One takes what others have."""
+        line, prompt = self.busy[pick % len(self.busy)]
+        self.cache.adopt(line, prompt)
+        assert line.tokens == prompt[: len(line.tokens)]
+        assert len(line.tokens) <= len(prompt)
+
     @invariant()
     def books_agree_with_memory(self) -> None:
         """Busy lines hold what memory holds; the budget is kept; nothing else is held."""
@@ -174,9 +246,10 @@ class Caching(RuleBasedStateMachine):
             assert len(line.cells) == len(line.tokens)
         assert self.cache.used <= self.cache.cells
         held = sum(bool(each) for each in self.memory.sequences.values())
-        assert held <= len(self.busy) + self.cache.kept
-        if not self.busy and not self.cache.kept:
+        assert held <= len(self.busy) + self.cache.kept + self.cache.stems
+        if not self.busy and not self.cache.kept and not self.cache.stems:
             assert self.cache.used == 0
+        assert self.parking.ram_bytes <= 1000
 
 
 TestCaching = Caching.TestCase

@@ -6,22 +6,25 @@ from hypothesis import strategies as st
 
 from nanoide.core.chat import PRIORITIES, Priority
 from nanoide.engine.kvcache import KvCache
-from nanoide.engine.scheduler import PATIENCE, Rows, Scheduler, Sequence
+from nanoide.engine.parking import Parking
+from nanoide.engine.scheduler import AGEING, PATIENCE, Rows, Scheduler, Sequence
 from tests.engine.memory import ListMemory
 
 ROWS = 16
 
 
-def build(cells: int = 200, slots: int = 6, rows: int = ROWS) -> tuple[Scheduler, KvCache, ListMemory]:
+def build(
+    cells: int = 200, slots: int = 6, rows: int = ROWS, parking: Parking | None = None
+) -> tuple[Scheduler, KvCache, ListMemory]:
     """A scheduler with a small cache."""
     memory = ListMemory()
-    cache = KvCache(memory, cells=cells, slots=slots, keep=cells // 2)
+    cache = KvCache(memory, cells=cells, slots=slots, keep=cells // 2, stems=2, parking=parking)
     return Scheduler(cache, rows=rows), cache, memory
 
 
 def sequence(id: int, prompt: int, answer: int, priority: Priority = "focused") -> Sequence:
     """A job with a prompt of its own."""
-    return Sequence(id, f"key {id}", [id * 1000 + at for at in range(prompt)], prompt + answer, priority)
+    return Sequence(id, f"key {id}", [id * 1000 + at for at in range(prompt)], prompt + answer, priority, lasting=True)
 
 
 def compute(step: list[Rows], scheduler: Scheduler, cache: KvCache, memory: ListMemory) -> list[Sequence]:
@@ -50,7 +53,8 @@ def test_everyone_comes_to_an_end_within_the_budgets(
     plan: list[tuple[tuple[int, int, Priority], int]], data: st.DataObject
 ) -> None:
     """Jobs of any size and priority, arriving at any time, some cancelled: each ends with all its tokens."""
-    scheduler, cache, memory = build()
+    parking = Parking("", folder=None, disk_bytes=0, log=print, ram_bytes=500)
+    scheduler, cache, memory = build(parking=parking)
     live = dict[int, Sequence]()
     arriving = sorted(((when, id, job) for id, (job, when) in enumerate(plan, 1)), key=lambda each: each[:2])
     for clock in range(4000):
@@ -103,12 +107,63 @@ def test_a_completion_has_the_step_to_itself() -> None:
     scheduler.add(sequence(2, 4, 90, "completion"))
     scheduler.admit()
     steps = list[set[int]]()
-    for _ in range(2 * PATIENCE):
+    for _ in range(7 * PATIENCE):
         step = scheduler.plan(8)
         steps.append({each.sequence.id for each in step})
         compute(step, scheduler, cache, memory)
     assert steps[0] == {2}
     assert steps.count({1, 2}) == 2, "lower work never starves"
+
+
+def test_the_five_levels_are_strictly_ordered() -> None:
+    """Each level goes before the next, and is passed over the longer the lower it is, but never for good."""
+    scheduler, cache, memory = build(cells=2000)
+    for id, priority in enumerate(reversed(PRIORITIES), 1):
+        scheduler.add(sequence(id, 1, 300, priority))
+    scheduler.admit()
+    taken = dict[Priority, int]()
+    for step in range(4 * PATIENCE * 4):
+        rows = scheduler.plan(8)
+        if step == 0:
+            assert [each.sequence.priority for each in rows] == ["completion"]
+        for each in rows:
+            taken[each.sequence.priority] = taken.get(each.sequence.priority, 0) + 1
+        compute(rows, scheduler, cache, memory)
+    assert sorted(taken, key=lambda each: -taken[each]) == list(PRIORITIES)
+    assert min(taken.values()) >= 3
+
+
+def test_a_beginning_that_many_wait_for_is_computed_once() -> None:
+    """Ten jobs that begin the same way and come at once compute the common part once."""
+    scheduler, cache, memory = build(cells=800, slots=12)
+    stem = list(range(48))
+    jobs = [Sequence(id, f"key {id}", [*stem, *range(id * 100, id * 100 + 5)], 55, "focused") for id in range(1, 11)]
+    for each in jobs:
+        scheduler.add(each)
+    computed = 0
+    while scheduler.busy:
+        scheduler.admit()
+        step = scheduler.plan(16)
+        computed += sum(each.count for each in step)
+        compute(step, scheduler, cache, memory)
+    assert computed == 48 + 10 * (5 + 1)
+    assert all(each.tokens[:48] == stem and len(each.tokens) == 55 for each in jobs)
+
+
+def test_one_that_waits_for_long_moves_up() -> None:
+    """Focused work that keeps coming does not keep background work from a line for ever."""
+    scheduler, cache, memory = build(cells=100, slots=2)
+    low = sequence(1, 30, 10, "ambient")
+    scheduler.add(sequence(2, 40, 10))
+    scheduler.admit()
+    scheduler.add(low)
+    for clock in range(3, 8 * AGEING):
+        scheduler.add(sequence(clock, 40, 10))
+        scheduler.admit()
+        compute(scheduler.plan(16), scheduler, cache, memory)
+        if len(low.tokens) == low.limit:
+            break
+    assert len(low.tokens) == low.limit
 
 
 def test_higher_work_takes_the_line_of_lower_work_without_losing_it() -> None:
