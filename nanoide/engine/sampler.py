@@ -13,6 +13,9 @@ from nanoide.engine.sampling import Sampling
 LAST = 64
 """Tokens of the answer that penalties look at."""
 
+HEARD = 128
+"""Among so many of the likeliest tokens the probability of a greedy one is told; what the others have is little."""
+
 LEAST = -104.0
 """The log-probability of what has none in 32 bits."""
 
@@ -80,8 +83,7 @@ class Candidates:
     def logprob(self, token: int) -> float:
         """The log-probability of a token, straight after `load`."""
         self.apply(self._softmax)
-        p = self._data[token].p
-        return math.log(p) if p > 0 else LEAST
+        return _log(self._data[token].p)
 
     def allowed(self, grammar: Any, token: int) -> bool:
         """True when the grammar goes on with this token."""
@@ -95,6 +97,24 @@ class Candidates:
         return self._single[0].logit > -math.inf
 
 
+class _Ear:
+    """The last part of a chain: hears how likely the chosen token is.
+
+    Far cheaper than to look at all logits again from Python (20 against 130 µs for 8,192 of them).
+    """
+
+    def __init__(self, lib: Any) -> None:
+        self.p = 1.0
+
+        def apply(_: object, candidates: Any) -> None:
+            found = candidates.contents
+            self.p = found.data[found.selected].p
+
+        # The library keeps pointers to these: they live as long as the chain.
+        self._iface = lib.llama_sampler_i(apply=lib.llama_sampler_i_apply(apply))
+        self.native = lib.llama_sampler_init(ctypes.byref(self._iface), None)
+
+
 class Sampler:
     """Chooses the tokens of one job; `free` it."""
 
@@ -103,6 +123,7 @@ class Sampler:
         self._candidates = candidates
         self._lib = lib = candidates.lib
         self._scored = scored
+        self._ear = _Ear(lib) if scored and sampling.plain else None
         self._sum = 0.0
         self._count = 0
         self._grammar: Any = None
@@ -128,9 +149,12 @@ class Sampler:
         else:
             token = self._within(ctx, row)
         if self._scored:
-            self._candidates.load(ctx, row)
-            self._sum += self._candidates.logprob(token)
             self._count += 1
+            if self._ear is not None:
+                self._sum += _log(self._ear.p)
+            else:
+                self._candidates.load(ctx, row)
+                self._sum += self._candidates.logprob(token)
         return token
 
     def free(self) -> None:
@@ -165,6 +189,9 @@ class Sampler:
         if sampling.penalised:
             penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
             parts.append(_penalties(lib, self._candidates.size, *penalties))
+        if self._ear is not None:
+            likeliest = (lib.llama_sampler_init_top_k(HEARD), lib.llama_sampler_init_dist(0))
+            return [*likeliest, lib.llama_sampler_init_greedy(), self._ear.native]
         if sampling.temperature == 0.0:
             return [*parts, lib.llama_sampler_init_greedy()]
         seed = _RANDOM_SEED if sampling.seed is None else sampling.seed % _RANDOM_SEED
@@ -180,3 +207,7 @@ class Sampler:
 
 def _penalties(lib: Any, size: int, repeat: float, frequency: float, presence: float) -> Any:
     return lib.llama_sampler_init_penalties(size, LAST, repeat, frequency, presence)
+
+
+def _log(p: float) -> float:
+    return math.log(p) if p > 0 else LEAST
