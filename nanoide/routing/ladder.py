@@ -72,7 +72,10 @@ def nobody(troubles: Sequence[Trouble]) -> NanoideError:
     hint = next((each.hint for each in troubles if each.hint), "")
     kinds = {each.kind for each in troubles}
     if "policy" in kinds:
-        return PolicyRefused(f"nothing here could answer, and the rest may not be asked: {line}", hint=hint)
+        return PolicyRefused(
+            f"nothing here could answer, and the rest may not be asked: {line}",
+            hint=hint or "put a backend of this machine into the ladder, or let the route out: egress in config.toml",
+        )
     if "budget" in kinds:
         return BudgetRefused(f"nothing within the budget could answer: {line}", hint=hint)
     return NoBackend(f"no backend could answer: {line}", hint=hint or "nanoide backends shows how each one is")

@@ -281,3 +281,26 @@ async def test_a_home_that_cannot_be(home: str, tmp_path: Path) -> None:
     assert said.code in {1, 2}
     assert home in said.complaint
     assert "(" in said.complaint or "cannot be read" in said.complaint
+
+
+async def test_a_refusal_says_how_to_be_allowed(paths: Paths, source: Path) -> None:
+    """Exit code 3, nothing sent, and what in config.toml decides it."""
+    paths.prepare()
+    far = SLOW.replace('model = "m"', 'model = "m"\nwhere = "remote"').format(url="http://192.0.2.1/v1")
+    paths.config.write_text(far)
+    said = await run("ask", "explain-code", "-f", "a.py", folder=source.parent)
+    assert said.code == 3
+    assert "slow: local-only keeps this on this machine (" in said.complaint
+    assert "egress in config.toml" in said.complaint
+    assert (await run("egress", "--json", folder=source.parent)).object == {"egress": []}
+
+
+async def test_ctrl_c_is_130(home: Path, tmp_path: Path) -> None:
+    """A command that waits ends at once and without a word."""
+    assert (await run("session", "new", "explain-code", "--name", "one", folder=tmp_path)).code == 0
+    waiting = await start("wait", "one", "--until", "done", folder=tmp_path)
+    while (await run("hub", "status", "--json", folder=tmp_path)).object["clients"] < 2:
+        pass
+    waiting.send_signal(signal.SIGINT)
+    said = await end(waiting)
+    assert (said.code, said.out, said.err) == (130, "", "")
