@@ -11,6 +11,7 @@ from nanoide.engine.context import Handle, Library, NativeError
 from nanoide.engine.protocol import Facts, FimOrder
 from nanoide.engine.sampler import Candidates, Sampler
 from nanoide.engine.sampling import Sampling
+from nanoide.engine.stand_ins import stand_in
 from nanoide.engine.template import Template, TemplateError
 
 BUNDLED = "nano-base"
@@ -64,19 +65,11 @@ class Model:
         self._fim = {self._pre, self._suf, self._mid, *(each(self._vocab) for each in fim_only)} - {-1}
         self._suffix_first = fim == "spm" or (fim == "auto" and self.bundled)
         self.fills = fim != "none" and min(self._pre, self._suf, self._mid) >= 0
-        self._template: Template | None = None
         self.template_fault = ""
-        """Why the chat template cannot be used; empty when it can, or when there is none."""
-        source: bytes | None = lib.llama_model_chat_template(self.native, None)
-        if source:
-            try:
-                self._template = Template(
-                    source.decode("utf-8", "replace"),
-                    bos=self._marker(self._bos),
-                    eos=self._marker(lib.llama_vocab_eos(self._vocab)),
-                )
-            except TemplateError as error:
-                self.template_fault = str(error)
+        """Why the chat template of the file cannot be used; empty when it can, or when there is none."""
+        self.warning = ""
+        """What was put in place of what the file should have, as a phrase."""
+        self._template = self._choose_template()
 
     @property
     def cell_bytes(self) -> int:
@@ -88,7 +81,13 @@ class Model:
 
     def facts(self, window: int) -> Facts:
         """What the hub may know, with the `window` that was given to it."""
-        return Facts(name=self.name, window=window, chats=self._template is not None, fills=self.fills)
+        return Facts(
+            name=self.name,
+            window=window,
+            chats=self._template is not None,
+            fills=self.fills,
+            warning=self.warning[:300],
+        )
 
     def tokens(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of `text`, nothing added. `special`: names of special tokens in it count as such."""
@@ -148,6 +147,35 @@ class Model:
         if self._add_bos and ids[:1] != [self._bos]:
             ids.insert(0, self._bos)
         return ids
+
+    def _choose_template(self) -> Template | None:
+        """The file's own if it renders, else one that models like it share; None when the model does not chat."""
+        source: bytes | None = self._lib.llama_model_chat_template(self.native, None)
+        if not source:
+            return None
+        try:
+            return self._compile(source.decode("utf-8", "replace"))
+        except TemplateError as error:
+            self.template_fault = str(error)
+        other = stand_in(self._text("general.architecture"), self._is_special)
+        if other is None:
+            self.warning = f"its chat template cannot be used: {self.template_fault}"
+            return None
+        self.warning = f"its chat template cannot be used, {other.name} stands in: {self.template_fault}"
+        return self._compile(other.source)
+
+    def _compile(self, source: str) -> Template:
+        """A template that was seen to render a short conversation. Raises TemplateError."""
+        eos = self._marker(self._lib.llama_vocab_eos(self._vocab))
+        template = Template(source, bos=self._marker(self._bos), eos=eos)
+        template.render("brief", (Message("user", "hello"),))
+        return template
+
+    def _is_special(self, name: str) -> bool:
+        """True when the vocabulary has a special token of that name."""
+        ids = self.tokens(name, special=True)
+        # What a person writes must not be taken for it: the same text, read plainly, is another token.
+        return len(ids) == 1 and ids != self.tokens(name)
 
     def _text(self, key: str) -> str:
         buffer = ctypes.create_string_buffer(1024)

@@ -182,14 +182,15 @@ def test_a_prompt_too_long_says_both_numbers(library: Library, tmp_path: Path) -
     assert "tokens; the window has" in failed.message
 
 
-def test_a_broken_template_is_told(library: Library, tmp_path: Path) -> None:
-    """A model whose template does not compile cannot chat, and says why."""
-    runner = start(library, variant(tmp_path / "chat.gguf", template="{% for"))
-    assert not runner.facts.chats
-    failed = runner.add(Job(id=1, messages=(Message("user", "hello"),)))
-    assert failed is not None
-    assert failed.outcome == "unavailable"
-    assert "does not compile" in failed.message
+def test_a_broken_template_has_a_stand_in(library: Library, tmp_path: Path) -> None:
+    """A model whose template does not compile chats with the one that its tokens call for, and says so."""
+    broken = start(library, variant(tmp_path / "broken.gguf", template="{% for"))
+    assert "ChatML stands in" in broken.facts.warning
+    assert "does not compile" in broken.facts.warning
+    whole = start(library, variant(tmp_path / "whole.gguf", template=CHATML))
+    assert whole.facts.warning == ""
+    question = (Message("user", "hello"),)
+    assert broken.model.chat_prompt("brief", question) == whole.model.chat_prompt("brief", question)
 
 
 def test_the_order_of_a_fill_is_the_models(library: Library, tmp_path: Path) -> None:
