@@ -14,7 +14,7 @@ class Health(Value, frozen=True):
     state: Literal["ready", "starting", "asleep", "down", "off"] = "ready"
     """asleep: starts when asked. down: the last try failed. off: cannot run on this machine."""
     reason: str = ""
-    """Why it is not ready, as a phrase; empty when it is."""
+    """Why it is not ready, or what is not as it should be, as a phrase; empty when all is well."""
     model: str = ""
     pid: int | None = None
     memory_bytes: int = 0
@@ -23,6 +23,8 @@ class Health(Value, frozen=True):
     queued: int = 0
     """Prompts that wait."""
     tokens_per_s: float = 0.0
+    device: str = ""
+    """What computes, as a phrase; empty where that is not known."""
 
 
 class Backend(Protocol):

@@ -157,6 +157,8 @@ class LlamaBackend:
             vitals = process.vitals
             return Health(
                 state="ready",
+                reason=process.facts.warning,
+                device=process.facts.device,
                 model=model,
                 pid=process.pid,
                 memory_bytes=vitals.memory_bytes,

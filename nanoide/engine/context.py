@@ -7,6 +7,7 @@ buffers of hundreds of megabytes.
 import ctypes
 import importlib
 import importlib.util
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +27,12 @@ _WARN = 3
 _ERROR = 4
 
 
+_OFFLOADED = re.compile(rb"offloaded (\d+/\d+) layers to GPU")
+_CPU = 0
+_ACCELERATOR = 3
+"""Kinds of ggml devices that are no GPU."""
+
+
 class NativeError(Exception):
     """The library said no."""
 
@@ -35,11 +42,16 @@ class Library:
 
     def __init__(self, log: Callable[[str], None]) -> None:
         """Raises ImportError or RuntimeError when the library is missing or does not fit this machine."""
+        self.log = log
+        self.offloaded = ""
+        """Of the last model: "29/29" layers on a GPU; empty when it did not say."""
         self.complaint = ""
         """The first error it logged; says why a model does not load."""
         self.lib: Lib = _import()
 
         def hear(level: int, text: bytes, _: object) -> None:
+            if found := _OFFLOADED.search(text):
+                self.offloaded = found[1].decode()
             if level in {_WARN, _ERROR}:
                 line = text.decode("utf-8", "replace").rstrip()
                 if level == _ERROR and not self.complaint:
@@ -50,6 +62,16 @@ class Library:
         self._hear = self.lib.llama_log_callback(hear)
         self.lib.llama_log_set(self._hear, None)
         self.lib.llama_backend_init()
+
+    @property
+    def device(self) -> str:
+        """What computes, as a phrase: as the build can and as the last model was loaded."""
+        if not self.lib.llama_supports_gpu_offload():
+            return "CPU only, this build of llama-cpp-python uses no GPU"
+        found = ", ".join(_gpus(self.lib))
+        if not found:
+            return "CPU only, the build can use a GPU and found none"
+        return f"{found}, {self.offloaded or 'some'} layers offloaded"
 
 
 class Batch:
@@ -184,6 +206,23 @@ def _version() -> str:
         return metadata.version("llama-cpp-python")
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+def _gpus(lib: Lib) -> list[str]:
+    """The GPUs that the build can use, as they call themselves."""
+    try:
+        ggml = lib._lib
+        ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+        ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
+        ggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+        ggml.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+        ggml.ggml_backend_dev_description.restype = ctypes.c_char_p
+        ggml.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
+        devices = [ggml.ggml_backend_dev_get(at) for at in range(ggml.ggml_backend_dev_count())]
+        found = [each for each in devices if ggml.ggml_backend_dev_type(each) not in {_CPU, _ACCELERATOR}]
+        return [ggml.ggml_backend_dev_description(each).decode("utf-8", "replace")[:60] for each in found]
+    except AttributeError:  # a build that hides them; it works all the same
+        return ["GPU"]
 
 
 def _import() -> Lib:

@@ -70,6 +70,9 @@ class Model:
         self.warning = ""
         """What was put in place of what the file should have, as a phrase."""
         self._template = self._choose_template()
+        if self.warning:
+            library.log(f"{self.name}: {self.warning}")
+        self._device = library.device
 
     @property
     def cell_bytes(self) -> int:
@@ -87,6 +90,7 @@ class Model:
             chats=self._template is not None,
             fills=self.fills,
             warning=self.warning[:300],
+            device=self._device,
         )
 
     def tokens(self, text: str, *, special: bool = False) -> list[int]:

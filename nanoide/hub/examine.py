@@ -13,11 +13,19 @@ from nanoide.paths import Paths, bundled_model
 from nanoide.skills.skill import load
 
 
+_BUILD = (
+    'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir llama-cpp-python '
+    "(AMD: -DGGML_HIP=on, others: -DGGML_VULKAN=on, a Mac: -DGGML_METAL=on)"
+)
+"""How llama-cpp-python is built for a GPU."""
+
+
 async def checks(workshop: Workshop) -> tuple[wire.Check, ...]:
     """One check a line, the essential ones first."""
     lines, offers = await asyncio.gather(workshop.rungs.router.probe(), discover(workshop.paths.models, home=_home()))
     found = [_database(workshop), _settings(workshop), _model()]
     found.extend(_rung(line, workshop.paths) for line in lines)
+    found.extend(_device(lines))
     found.extend(_skills(workshop))
     found.extend(_offers(offers, workshop))
     return tuple(found)
@@ -78,6 +86,15 @@ def _rung(line: wire.BackendLine, paths: Paths) -> wire.Check:
     elif not ok:  # a model of one's own that does not load is a matter of what config.toml names
         mend = f"${{EDITOR:-vi}} {paths.config}" if line.kind == "llama" and line.name != "nano" else "nanoide backends"
     return wire.Check(name=f"backend {line.name}", ok=ok, detail=detail, mend=mend)
+
+
+def _device(lines: tuple[wire.BackendLine, ...]) -> list[wire.Check]:
+    """What local models are computed on, and how to change that. A CPU is no fault."""
+    told = next((line.device for line in lines if line.device), "")
+    if not told:
+        return []
+    another = "" if "layers" in told else f"; another build: {_BUILD}"
+    return [wire.Check(name="local models", ok=True, detail=told + another)]
 
 
 def _offers(found: Found, workshop: Workshop) -> list[wire.Check]:

@@ -36,6 +36,7 @@ def line(gate: Gate, health: Health, model: str, breaker: Breaker | None, now: f
         running=health.running,
         queued=health.queued,
         tokens_per_s=health.tokens_per_s,
+        device=health.device,
     )
 
 

@@ -127,6 +127,8 @@ class BackendLine(Value, frozen=True):
     running: int = 0
     queued: int = 0
     tokens_per_s: float = 0.0
+    device: str = ""
+    """What computes, as a phrase; empty where that is not known."""
 
 
 class ListBackends(Request[tuple[BackendLine, ...]], frozen=True):
