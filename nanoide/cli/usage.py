@@ -75,6 +75,7 @@ def row_object(row: UsageRow) -> dict[str, object]:
     """A group, with stable keys. `cost_usd` is null when not one attempt has a price."""
     return {
         "key": row.key,
+        "label": row.label or row.key,
         "turns": row.turns,
         "attempts": row.attempts,
         "failed": row.failed,
@@ -107,7 +108,7 @@ def _unpriced(row: UsageRow) -> bool:
 def _cells(row: UsageRow) -> tuple[str, ...]:
     cost = None if _unpriced(row) else row.cost_nano
     return (
-        row.key,
+        row.label or row.key or "–",
         str(row.turns),
         str(row.attempts),
         str(row.failed),

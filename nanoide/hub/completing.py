@@ -9,7 +9,7 @@ from collections import OrderedDict
 from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 from nanoide import wire
 from nanoide.completion import request as completion
@@ -24,10 +24,8 @@ from nanoide.core.ignore import is_secret
 from nanoide.core.policy import Tier, Where, narrowest
 from nanoide.core.usage import Usage
 from nanoide.hub.journal import now
+from nanoide.hub.parts import Parts
 from nanoide.hub.turn import resolve_route, total_cost
-
-if TYPE_CHECKING:
-    from nanoide.hub.workshop import Workshop
 
 DEADLINE = 0.6
 """Seconds after which a completion while typing is answered with what there is."""
@@ -78,7 +76,7 @@ class Completions:
         """How many are under way."""
         return len(self._latest)
 
-    async def complete(self, workshop: "Workshop", ask: wire.Complete) -> wire.Completed:
+    async def complete(self, parts: Parts, ask: wire.Complete) -> wire.Completed:
         """Answer `ask`; empty when it was superseded. Raises InputError for a position outside the text."""
         began = monotonic()
         cached = None if ask.backend else self._cache.get(ask.document)
@@ -88,7 +86,7 @@ class Completions:
         before = self._latest.get(key)
         if before is not None:
             before.cancel()
-        task = asyncio.create_task(self._answer(workshop, ask, began), name=f"completion {key}")
+        task = asyncio.create_task(self._answer(parts, ask, began), name=f"completion {key}")
         self._latest[key] = task
         try:
             done, _ = await asyncio.wait({task})
@@ -98,10 +96,10 @@ class Completions:
             if self._latest.get(key) is task:
                 del self._latest[key]
 
-    async def _answer(self, workshop: "Workshop", ask: wire.Complete, began: float) -> wire.Completed:
+    async def _answer(self, parts: Parts, ask: wire.Complete, began: float) -> wire.Completed:
         folder = ask.folder or str(Path(ask.document.path).parent)
-        skill = workshop.library.find(completion.SKILL, folder)
-        route, policy = resolve_route(workshop.rungs.settings, "", skill)
+        skill = parts.library.find(completion.SKILL, folder)
+        route, policy = resolve_route(parts.rungs.settings, "", skill)
         beside = self._beside(folder, ask.document)
         prompt = completion.build(
             ask.document,
@@ -114,15 +112,15 @@ class Completions:
         if ask.automatic and not ask.backend and prompt.reflex is not None:
             copied = copy(ask.document, [source.text for source in beside])
             if copied.sure:  # what the file itself repeats beats what the bundled model says, and costs no wait
-                return self._copied(workshop, ask, copied.text, folder, began)
+                return self._copied(parts, ask, copied.text, folder, began)
         try:
             async with asyncio.timeout(DEADLINE if ask.automatic else None):
-                await self._run(workshop, ask, prompt, route, folder, answer)
+                await self._run(parts, ask, prompt, route, folder, answer)
         except TimeoutError:
             pass  # the best so far is what there is
         text = shape(answer.text, ask.document)
         if not text and answer.tier == "model" and not ask.backend and prompt.reflex is not None:
-            await self._run(workshop, ask, prompt, route, folder, answer, backend="reflex")
+            await self._run(parts, ask, prompt, route, folder, answer, backend="reflex")
             text = shape(answer.text, ask.document)
         if text:
             self._cache.put(ask.document, text)
@@ -138,12 +136,12 @@ class Completions:
             ring.add(document.path, document.text, document.line)
         return ring.sources(document.path)
 
-    def _copied(self, workshop: "Workshop", ask: wire.Complete, text: str, folder: str, began: float) -> wire.Completed:
+    def _copied(self, parts: Parts, ask: wire.Complete, text: str, folder: str, began: float) -> wire.Completed:
         ms = round((monotonic() - began) * 1000)
         attempt = Attempt(
             backend="reflex", where="device", tier="reflex", outcome="ok", ms=ms, ttft_ms=ms, cost_nano=0, model="copy"
         )
-        workshop.journal.submit(rows=(_row(secrets.token_hex(6), 1, folder, attempt),), owe=True)
+        parts.journal.submit(rows=(_row(secrets.token_hex(6), 1, folder, attempt),), owe=True)
         answer = _Answer()
         answer.backend, answer.tier, answer.first = attempt.backend, attempt.tier, monotonic()
         answer.attempts.append(attempt)
@@ -154,7 +152,7 @@ class Completions:
 
     async def _run(
         self,
-        workshop: "Workshop",
+        parts: Parts,
         ask: wire.Complete,
         prompt: Prompt,
         route: str,
@@ -166,9 +164,9 @@ class Completions:
 
         def record(attempt: Attempt) -> None:
             answer.attempts.append(attempt)
-            workshop.journal.submit(rows=(_row(turn, len(answer.attempts), folder, attempt),), owe=True)
+            parts.journal.submit(rows=(_row(turn, len(answer.attempts), folder, attempt),), owe=True)
 
-        stream = workshop.rungs.router.stream(
+        stream = parts.rungs.router.stream(
             prompt, route=route, backend=backend or ask.backend, record=record, consent=None
         )
         async with aclosing(stream) as chunks:

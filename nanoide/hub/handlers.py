@@ -227,7 +227,12 @@ async def list_backends(workshop: Workshop, _: Subscriber, request: wire.ListBac
 async def read_usage(workshop: Workshop, _: Subscriber, request: wire.ReadUsage) -> wire.UsageReport:
     """The ledger, grouped, up to now: what is being written is waited for."""
     await workshop.journal.settle()
-    return await workshop.ledger.report(request)
+    report = await workshop.ledger.report(request)
+    if request.by != "session":
+        return report
+    names = {id: session.name for id, session in workshop.journal.sessions.items()}
+    rows = tuple(replace(row, label=names.get(SessionId(row.key), "")) for row in report.rows)
+    return replace(report, rows=rows)
 
 
 async def read_egress(workshop: Workshop, _: Subscriber, request: wire.ReadEgress) -> tuple[wire.EgressLine, ...]:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from time import monotonic
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 from msgspec.structs import replace
 
@@ -30,14 +30,12 @@ from nanoide.core.policy import Egress, narrowest
 from nanoide.core.session import Session
 from nanoide.core.usage import Usage
 from nanoide.hub.journal import Journal, now
+from nanoide.hub.parts import Parts
 from nanoide.routing.egress import Departure
 from nanoide.settings import Settings
 from nanoide.skills.context import Given, gather
 from nanoide.skills.prompt import build
 from nanoide.skills.skill import Skill
-
-if TYPE_CHECKING:
-    from nanoide.hub.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
@@ -114,15 +112,15 @@ class Turns:
         """True while a turn of `session` is under way."""
         return session in self._tasks
 
-    def start(self, workshop: "Workshop", session: Session, turn: TurnId, skill: Skill, ask: wire.Ask) -> None:
+    def start(self, parts: Parts, session: Session, turn: TurnId, skill: Skill, ask: wire.Ask) -> None:
         """Begin the turn in a task of its own."""
-        task = asyncio.create_task(self._run(workshop, session, turn, skill, ask), name=f"turn {session.name}")
+        task = asyncio.create_task(self._run(parts, session, turn, skill, ask), name=f"turn {session.name}")
         self._tasks[session.id] = task
 
         def ended(_: asyncio.Task[None]) -> None:
             self._tasks.pop(session.id, None)
-            workshop.journal.shed()
-            workshop.journal.on_change()
+            parts.journal.shed()
+            parts.journal.on_change()
 
         task.add_done_callback(ended)
 
@@ -149,10 +147,10 @@ class Turns:
             raise UsageError("this session asks nothing", hint="it may have been answered from another window")
         question.set_result(choice)
 
-    async def _run(self, workshop: "Workshop", session: Session, turn: TurnId, skill: Skill, ask: wire.Ask) -> None:
+    async def _run(self, parts: Parts, session: Session, turn: TurnId, skill: Skill, ask: wire.Ask) -> None:
         """The whole turn. Ends with exactly one of TurnFinished, TurnFailed, TurnCancelled."""
         began = monotonic()
-        journal = workshop.journal
+        journal = parts.journal
         pen = Pen(journal, session.id, turn)
         attempts: list[Attempt] = []
         sources: tuple[str, ...] = ()
@@ -169,15 +167,13 @@ class Turns:
             )
 
         try:
-            prompt, route, context = await _prepare(workshop, session, skill, ask)
+            prompt, route, context = await _prepare(parts, session, skill, ask)
             sources = tuple(source.label for source in context.sources)
 
             async def agree(departure: Departure) -> ConsentChoice:
-                return await self._agree(workshop, session, turn, departure, ask.interactive)
+                return await self._agree(parts, session, turn, departure, ask.interactive)
 
-            stream = workshop.rungs.router.stream(
-                prompt, route=route, backend=ask.backend, record=record, consent=agree
-            )
+            stream = parts.rungs.router.stream(prompt, route=route, backend=ask.backend, record=record, consent=agree)
             rung, end = await _follow(stream, journal, session.id, turn, pen)
             pen.flush()
             if context.document is not None and prompt.fill is not None:
@@ -218,19 +214,19 @@ class Turns:
             await journal.commit(_failed(session.id, turn, pen.text, fault, spent()), owe=True)
 
     async def _agree(
-        self, workshop: "Workshop", session: Session, turn: TurnId, departure: Departure, interactive: bool
+        self, parts: Parts, session: Session, turn: TurnId, departure: Departure, interactive: bool
     ) -> ConsentChoice:
         """What the person says to `departure`: said before, or asked now. Nobody there means stay."""
         if (session.id, departure.backend) in self._agreed:
             return "session"
-        if (session.skill, departure.backend) in await workshop.store.grants():
+        if (session.skill, departure.backend) in await parts.store.grants():
             return "always"
         if not interactive:
             return "stay"
         question: asyncio.Future[ConsentChoice] = asyncio.get_running_loop().create_future()
         self._questions[session.id] = question
         try:
-            await workshop.journal.commit(
+            await parts.journal.commit(
                 ConsentAsked(
                     session=session.id,
                     at=now(),
@@ -249,8 +245,8 @@ class Turns:
         if choice == "session":
             self._agreed.add((session.id, departure.backend))
         if choice == "always":
-            await workshop.store.grant(session.skill, departure.backend)
-        await workshop.journal.commit(ConsentGiven(session=session.id, at=now(), turn=turn, choice=choice))
+            await parts.store.grant(session.skill, departure.backend)
+        await parts.journal.commit(ConsentGiven(session=session.id, at=now(), turn=turn, choice=choice))
         return choice
 
 
@@ -325,12 +321,12 @@ def resolve_route(settings: Settings, named: str, skill: Skill) -> tuple[str, Eg
     return name, "ask" if route is None else route.egress
 
 
-async def _prepare(workshop: "Workshop", session: Session, skill: Skill, ask: wire.Ask) -> tuple[Prompt, str, Context]:
+async def _prepare(parts: Parts, session: Session, skill: Skill, ask: wire.Ask) -> tuple[Prompt, str, Context]:
     """The prompt, the route it takes, and what went into it."""
-    route, policy = resolve_route(workshop.rungs.settings, ask.route or session.route, skill)
+    route, policy = resolve_route(parts.rungs.settings, ask.route or session.route, skill)
     given = Given(text=ask.text, folder=session.folder, inputs=ask.inputs, document=ask.document)
-    context = await gather(skill, given, index=workshop.index, budget=CONTEXT_BUDGET)
-    earlier = workshop.journal.sessions[session.id].turns[:-1] if skill.session == "keep" else ()
+    context = await gather(skill, given, index=parts.index, budget=CONTEXT_BUDGET)
+    earlier = parts.journal.sessions[session.id].turns[:-1] if skill.session == "keep" else ()
     prompt = build(
         skill,
         context,

@@ -1,4 +1,4 @@
-"""The joined parts that the hub's requests work with. `hub.bootstrap` makes one."""
+"""The hub's whole state: the parts, the work under way, the clients. `hub.bootstrap` makes one."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -9,47 +9,19 @@ from nanoide.backends.llama import LlamaBackend
 from nanoide.core.errors import UnknownName, UsageError
 from nanoide.core.events import SessionId
 from nanoide.core.session import Session
-from nanoide.hub.broker import Broker, Subscriber
+from nanoide.hub.broker import Subscriber
 from nanoide.hub.completing import Completions
-from nanoide.hub.journal import Journal
 from nanoide.hub.meter import Meter
+from nanoide.hub.parts import Parts
 from nanoide.hub.turn import Turns
-from nanoide.paths import Paths
-from nanoide.routing.failover import Router
-from nanoide.settings import Settings
-from nanoide.skills.library import Library
-from nanoide.store.database import Database
-from nanoide.store.index import Index
-from nanoide.store.ledger import Ledger
-from nanoide.store.sessions import SessionStore
 
 
-@dataclass(frozen=True, slots=True)
-class Rungs:
-    """What config.toml says, and the backends that came of it. Replaced as a whole when the file changes."""
+@dataclass(slots=True, kw_only=True)
+class Workshop(Parts):
+    """What the handlers of requests work with."""
 
-    settings: Settings
-    backends: dict[str, Backend]
-    router: Router
-    problem: str = ""
-    """Why the file as it is now is not in force; empty when it is."""
-
-
-@dataclass(slots=True)
-class Workshop:
-    """Everything that lasts, in one place."""
-
-    paths: Paths
-    database: Database
-    store: SessionStore
-    ledger: Ledger
-    index: Index
-    library: Library
-    broker: Broker
-    journal: Journal
     turns: Turns
     completions: Completions
-    rungs: Rungs
     started: datetime
     next_number: int
     """Of the next session."""

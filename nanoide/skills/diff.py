@@ -1,6 +1,8 @@
 """The change at hand: what is staged, else what is changed, else the last commit."""
 
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanoide.core.chat import Source
@@ -66,6 +68,12 @@ def _read(repository: "git.Repo", failure: type[Exception]) -> Source:
         if whole and (text := _diff(repository, "show", "--format=", "--first-parent", "-m", "HEAD")):
             return Source(kind="diff", label=f"last commit {repository.head.commit.hexsha[:7]}", text=text)
     except (failure, ValueError) as error:
+        owner = Path(repository.working_dir).stat().st_uid
+        if owner not in {os.geteuid(), 0}:
+            raise InputError(
+                f"{repository.working_dir} belongs to another user, so git does not read it",
+                hint=f"git config --global --add safe.directory {repository.working_dir}",
+            ) from error
         said = str(getattr(error, "stderr", "") or error).strip().partition("\n")[0]
         raise InputError(f"git cannot show the changes: {said[:300]}") from error
     raise InputError(

@@ -181,7 +181,7 @@ def table(report: UsageReport, width: int, glyphs: Glyphs) -> Content:
     wide = [max([len(head), *(len(cells[place]) for cells in columns)]) + 2 for place, head in enumerate(heads)]
     while sum(wide) > width - 14 and len(wide) > 2:
         wide.pop()
-    names = [clean_line(row.key) or "(none)" for row in report.rows]
+    names = [clean_line(row.label or row.key) or "(none)" for row in report.rows]
     first = max(10, min(max([10, *map(width_of, names)]) + 1, width - sum(wide)))
     head = pad(report.by, first) + "".join(f"{text:>{room}}" for text, room in zip(heads, wide, strict=False))
     lines = [Content.assemble((head, "$muted"))]
