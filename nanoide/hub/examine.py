@@ -12,7 +12,6 @@ from nanoide.hub.workshop import Workshop
 from nanoide.paths import Paths, bundled_model
 from nanoide.skills.skill import load
 
-
 _BUILD = (
     'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir llama-cpp-python '
     "(AMD: -DGGML_HIP=on, others: -DGGML_VULKAN=on, a Mac: -DGGML_METAL=on)"
