@@ -25,6 +25,16 @@ class Health(Value, frozen=True):
     tokens_per_s: float = 0.0
     device: str = ""
     """What computes, as a phrase; empty where that is not known."""
+    parked: int = 0
+    """Sequences that rest outside of the KV cache, in RAM or in files."""
+    kv_used: int = 0
+    """Tokens in the KV cache."""
+    kv_size: int = 0
+    """Tokens that it can hold; 0 where nothing is known of it."""
+    prefix_hits: int = 0
+    """Prompts whose beginning was known already, since the engine started."""
+    disk_bytes: int = 0
+    """Of sequences that rest in files."""
 
 
 class Backend(Protocol):

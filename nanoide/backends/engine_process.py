@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, assert_never
 
@@ -22,6 +22,8 @@ from nanoide.engine.protocol import (
     Failed,
     Job,
     Load,
+    Loading,
+    Park,
     Piece,
     ProtocolError,
     Ready,
@@ -93,8 +95,9 @@ class Feed:
 class EngineProcess:
     """A started engine."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, progress: Callable[[int], None]) -> None:
         """Use `start`."""
+        self._progress = progress
         assert process.stdin is not None
         assert process.stdout is not None
         self._process = process
@@ -113,8 +116,10 @@ class EngineProcess:
         self._pump = asyncio.create_task(self._read(), name=f"engine {process.pid}")
 
     @classmethod
-    async def start(cls, load: Load, log: Path) -> "EngineProcess":
-        """Start a process and load the model.
+    async def start(
+        cls, load: Load, log: Path, progress: Callable[[int], None] = lambda percent: None
+    ) -> "EngineProcess":
+        """Start a process and load the model; `progress` hears how many percent of it are there.
 
         Raises Broken when no engine can run here, BackendError with outcome "unavailable" when the
         model cannot be loaded, or "crashed" when the process dies over it.
@@ -137,7 +142,7 @@ class EngineProcess:
                 raise Broken(
                     f"the engine process cannot be started: {error.strerror}", outcome="unavailable"
                 ) from error
-        engine = cls(process)
+        engine = cls(process, progress)
         try:
             engine._send(load)
             await engine._ready
@@ -181,8 +186,13 @@ class EngineProcess:
         if self._feeds.pop(feed.id, None) is not None and cancel and self.alive:
             self._send(Cancel(id=feed.id))
 
+    def park(self, key: str) -> None:
+        """Let the engine put away what it keeps for `key`."""
+        if self.alive:
+            self._send(Park(key=key))
+
     def release(self, key: str) -> None:
-        """Let the engine forget what it keeps for `key`."""
+        """Let the engine forget what it keeps for `key`, also what is parked."""
         if self.alive:
             self._send(Release(key=key))
 
@@ -230,6 +240,8 @@ class EngineProcess:
 
     def _take(self, reply: Reply) -> None:
         match reply:
+            case Loading():
+                self._progress(reply.percent)
             case Ready():
                 self.facts = reply.facts
                 if not self._ready.done():

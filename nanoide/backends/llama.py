@@ -18,6 +18,7 @@ from nanoide.core.chat import Chunk, End, Prompt, Text
 from nanoide.core.errors import BackendError
 from nanoide.core.policy import Tier, Where
 from nanoide.core.usage import Usage
+from nanoide.engine.parking import file_of
 from nanoide.engine.protocol import Done, Facts, Failed, Job, Load, Piece
 from nanoide.settings import BackendTable
 
@@ -65,12 +66,17 @@ class LlamaBackend:
         model: Path,
         log: Path,
         unload_after_s: float,
+        parking: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start nothing yet. The file is `model`; `unload_after_s` 0 means never."""
+        """Start nothing yet. The file is `model`; `unload_after_s` 0 means never.
+
+        What the engine knows of idle sessions rests in the folder `parking`; None means in memory only.
+        """
         self._table = table
         self._model = model
         self._log = log
+        self._parking = parking
         self._unload_after_s = unload_after_s
         self._clock = clock
         self._crashes = Crashes(clock)
@@ -82,6 +88,7 @@ class LlamaBackend:
         self._fault = ""
         self._fault_at = 0.0
         self._broken = ""
+        self._percent: int | None = None
         self._closed = False
 
     @property
@@ -165,9 +172,15 @@ class LlamaBackend:
                 running=max(0, process.running - vitals.waiting),
                 queued=vitals.waiting,
                 tokens_per_s=vitals.tokens_per_s,
+                parked=vitals.parked,
+                kv_used=vitals.cells,
+                kv_size=vitals.cells_max,
+                prefix_hits=vitals.prefix_hits,
+                disk_bytes=vitals.disk_bytes,
             )
         if self._starting is not None:
-            return Health(state="starting", reason="loads the model", model=model)
+            percent = "" if self._percent is None else f", {self._percent} %"
+            return Health(state="starting", reason=f"loads the model{percent}", model=model)
         if rest := self._crashes.rest_s:
             return Health(state="down", reason=self._resting(rest), model=model)
         if self._fault and self._clock() - self._fault_at < FAULT_S:
@@ -187,10 +200,20 @@ class LlamaBackend:
             await self._engine()
             self._rest()
 
-    def release(self, session: str) -> None:
-        """Drop what is cached for the session."""
+    def park(self, session: str) -> None:
+        """Nobody asks the session for a while: what is known of it leaves the memory, and comes back when asked."""
         if self._process is not None and session:
+            self._process.park(session)
+
+    def release(self, session: str) -> None:
+        """Drop what is known of the session, in memory and in files, also when no engine runs."""
+        if not session:
+            return
+        if self._process is not None:
             self._process.release(session)
+        if self._parking is not None:
+            with contextlib.suppress(OSError):
+                file_of(self._parking, session).unlink()
 
     async def aclose(self) -> None:
         """End the process; streams that still run fail."""
@@ -234,8 +257,9 @@ class LlamaBackend:
                 gpu_layers=self._table.gpu_layers,
                 context=self._table.context,
                 fim=self._table.fim,
+                parking="" if self._parking is None else str(self._parking.absolute()),
             )
-            process = await EngineProcess.start(load, self._log)
+            process = await EngineProcess.start(load, self._log, self._note_progress)
         except Broken as error:
             self._broken = error.message
             raise BackendError(f"{self.name}: {error.message}", outcome="unavailable") from error
@@ -247,10 +271,14 @@ class LlamaBackend:
             raise BackendError(f"{self.name}: {error.message}", outcome=error.outcome) from error
         finally:
             self._starting = None
+            self._percent = None
         self._process = process
         self._facts = process.facts
         self._fault = ""
         return process
+
+    def _note_progress(self, percent: int) -> None:
+        self._percent = percent
 
     def _note_end(self) -> None:
         """Look once at how the last process ended."""

@@ -174,9 +174,9 @@ class Context:
     def save(self, slot: int) -> bytes:
         """See `kvcache.Memory`."""
         size: int = self._lib.llama_state_seq_get_size(self._ctx, slot)
-        buffer = ctypes.create_string_buffer(size)
-        view = ctypes.cast(buffer, ctypes.POINTER(ctypes.c_uint8))
-        return buffer.raw[: self._lib.llama_state_seq_get_data(self._ctx, view, size, slot)]
+        buffer = (ctypes.c_uint8 * size)()
+        written: int = self._lib.llama_state_seq_get_data(self._ctx, buffer, size, slot)
+        return bytes(memoryview(buffer)[:written])
 
     def restore(self, slot: int, data: bytes, length: int) -> bool:
         """See `kvcache.Memory`."""

@@ -241,10 +241,14 @@ class KvCache:
             self._parking.settle(key)
 
     def stow(self) -> None:
-        """The process ends: all idle lines and stems that may last go to parking."""
-        for line in sorted((*self._idle.values(), *self._stems.values()), key=lambda each: each.seen):
+        """The process ends: all idle lines and stems that may last go to files, the last used ones first."""
+        if self._parking is None:
+            return
+        for line in sorted((*self._idle.values(), *self._stems.values()), key=lambda each: -each.seen):
             if line.lasting:
                 self._park(line, now=True)
+                self._parking.flush()
+        self._parking.flush()
 
     def release(self, key: str) -> None:
         """Forget what is kept for `key`, also what rests."""

@@ -200,7 +200,7 @@ class Parking:
                 continue
             if entry.path is not None:
                 self._forget_data(entry)
-            elif entry.lasting and leaving < self._ram_limit // 4:
+            elif entry.lasting and (not leaving or leaving + entry.size <= self._ram_limit // 4):
                 if not entry.writing:
                     self._write_soon(entry)
                 leaving += entry.size

@@ -35,6 +35,10 @@ class Load(Value, frozen=True, tag="load"):
     context: int | None = None
     """Window in tokens; None means as the file says."""
     fim: FimOrder = "auto"
+    parking: str = ""
+    """The folder in which sequences rest; empty means that they rest in RAM only."""
+    parking_bytes: int = 4 << 30
+    """Most bytes of that folder."""
 
 
 class Job(Value, frozen=True, tag="job"):
@@ -69,13 +73,19 @@ class Cancel(Value, frozen=True, tag="cancel"):
     id: int
 
 
-class Release(Value, frozen=True, tag="release"):
-    """Forget what is kept for the key."""
+class Park(Value, frozen=True, tag="park"):
+    """Nobody works on the key for a while: what is kept for it may leave the memory, to come back when asked."""
 
     key: str
 
 
-Command = Load | Job | Cancel | Release
+class Release(Value, frozen=True, tag="release"):
+    """Forget what is kept for the key, also what is parked."""
+
+    key: str
+
+
+Command = Load | Job | Cancel | Park | Release
 
 
 class Facts(Value, frozen=True):
@@ -91,6 +101,12 @@ class Facts(Value, frozen=True):
     """What is not as the file should have it, as a phrase; empty when all is well."""
     device: str = ""
     """What computes: "CPU only", or the devices and how many layers they hold."""
+
+
+class Loading(Value, frozen=True, tag="loading"):
+    """The model is being loaded."""
+
+    percent: int
 
 
 class Ready(Value, frozen=True, tag="ready"):
@@ -150,9 +166,17 @@ class Vitals(Value, frozen=True, tag="vitals"):
     tokens_per_s: float = 0.0
     """Of the last busy moments, all jobs together; 0 before the first."""
     memory_bytes: int = 0
+    prefix_hits: int = 0
+    """Prompts whose beginning was known already, since the start."""
+    parked: int = 0
+    """Sequences that rest in RAM or in files."""
+    parked_bytes: int = 0
+    """Of them in RAM; part of `memory_bytes`."""
+    disk_bytes: int = 0
+    """Of them in files."""
 
 
-Reply = Ready | Unusable | Piece | Done | Failed | Vitals
+Reply = Loading | Ready | Unusable | Piece | Done | Failed | Vitals
 
 _encoder = msgspec.msgpack.Encoder()
 _commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

@@ -6,6 +6,7 @@ fails, whatever the reason, fails alone.
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from nanoide.core.chat import Finish
 from nanoide.core.errors import Outcome
@@ -13,6 +14,7 @@ from nanoide.engine.context import Context, Library, NativeError
 from nanoide.engine.grammar import grammar_of
 from nanoide.engine.kvcache import KvCache
 from nanoide.engine.model import Model, Window
+from nanoide.engine.parking import RAM_BYTES, Parking, fingerprint
 from nanoide.engine.protocol import Done, Facts, Failed, Job, Load, Piece, Reply, Vitals
 from nanoide.engine.sampler import DeadEnd, GrammarRefused, Sampler
 from nanoide.engine.sampling import Sampling, TextStream, check
@@ -24,6 +26,9 @@ ROWS = 512
 
 SLOTS = 64
 """Sequences in the cache, busy and idle."""
+
+STEMS = 16
+"""Common beginnings that have a sequence of their own."""
 
 CELLS = 16_384
 """Tokens of all sequences together; shared beginnings count once."""
@@ -37,9 +42,15 @@ KEEP = 0.5
 """Part of the cells that idle sequences may hold. Every step attends over all cells in use, idle ones included."""
 
 STEP_S = 0.04
-"""Prefill beside decoding sequences is sliced so that a step takes about this long."""
+"""A prefill that nobody decodes beside is sliced so that a step takes about this long: what comes waits for its end."""
 
-SLICE_MIN = 32
+BESIDE = 1.7
+"""Prefill beside decoding sequences makes a step at most so many times as long as without."""
+
+BESIDE_S = 0.01
+"""A step may always take as long as this: nobody sees it."""
+
+SLICE_MIN = 4
 
 FAULTS = 3
 """Computations of a single sequence that may fail in a row before the native context counts as lost."""
@@ -67,7 +78,15 @@ class Runner:
     """The engine proper."""
 
     def __init__(
-        self, load: Load, library: Library, *, cores: int, memory: Callable[[], int], cells: int = CELLS
+        self,
+        load: Load,
+        library: Library,
+        *,
+        cores: int,
+        memory: Callable[[], int],
+        cells: int = CELLS,
+        log: Callable[[str], None] = lambda line: None,
+        ram_bytes: int = RAM_BYTES,
     ) -> None:
         """Raises NativeError when the model or its context cannot be made."""
         self._memory = memory
@@ -81,17 +100,32 @@ class Runner:
             self.model.native,
             cells=cells,
             rows=ROWS,
-            slots=slots,
+            slots=slots + STEMS,
             threads=load.threads or cores,
         )
         self._cells = cells
+        self._parking = Parking(
+            f"{fingerprint(Path(load.path))} {self._context.signature}" if load.parking else "",
+            folder=Path(load.parking) if load.parking else None,
+            disk_bytes=load.parking_bytes,
+            ram_bytes=ram_bytes,
+            log=log,
+        )
         self._cache = KvCache(
-            self._context, cells=cells, slots=slots, keep=int(cells * KEEP), partial=self.model.partial
+            self._context,
+            cells=cells,
+            slots=slots,
+            keep=int(cells * KEEP),
+            stems=STEMS,
+            partial=self.model.partial,
+            parking=self._parking,
         )
         self._scheduler = Scheduler(self._cache, rows=ROWS)
         self._work: dict[int, _Work] = {}
         self._speed = 0.0
         self._row_s = 0.0
+        self._decode_s = 0.0
+        self._beside = 32.0
         self._faults = 0
 
     @property
@@ -114,6 +148,10 @@ class Runner:
             cells_max=self._cells,
             tokens_per_s=round(self._speed, 1),
             memory_bytes=self._memory(),
+            prefix_hits=self._cache.hits,
+            parked=self._parking.count,
+            parked_bytes=self._parking.ram_bytes,
+            disk_bytes=self._parking.disk_bytes,
         )
 
     def warm(self) -> None:
@@ -143,7 +181,10 @@ class Runner:
         if not tokens:
             return Failed(id=job.id, outcome="bad_request", message="the prompt is empty")
         limit = min(len(tokens) + job.max_output, self.window)
-        sequence = Sequence(job.id, job.key, tokens, limit, job.priority)
+        # What stands in an editor's file is nobody's session: it is not written to disk.
+        lasting = bool(job.key) and job.priority != "completion"
+        key = job.key or f"#{job.id}"
+        sequence = Sequence(job.id, key, tokens, limit, job.priority, lasting=lasting)
         try:
             sampler = self.model.sampler(sampling, scored=fill)
         except GrammarRefused as error:
@@ -164,19 +205,28 @@ class Runner:
         work = self._work.get(id)
         return work.sequence if work is not None else None
 
+    def park(self, key: str) -> None:
+        """Nobody works on `key` for a while: what is kept for it leaves the cache, to come back when asked."""
+        self._cache.park(key)
+
     def release(self, key: str) -> None:
-        """Forget what is kept for `key`."""
+        """Forget what is kept for `key`, also what is parked."""
         self._cache.release(key)
+
+    def stow(self) -> None:
+        """The process ends: what may last goes to files."""
+        self._cache.stow()
 
     def step(self, replies: list[Reply]) -> None:
         """Compute once; what there is to say is added to `replies`. Raises Fatal when the context is beyond use."""
         begun = time.perf_counter()
         self._scheduler.admit()
-        step = self._scheduler.plan(self._slice())
+        step = self._scheduler.plan(*self._slices())
         if not step:
             return
+        decoding = sum(each.count == 1 for each in step)
         self._compute(step, replies)
-        self._measure(sum(each.count for each in step), len(step), time.perf_counter() - begun)
+        self._measure(sum(each.count for each in step), len(step), decoding, time.perf_counter() - begun)
 
     def _prompt(self, job: Job, fill: bool) -> list[int]:
         if fill and job.fill is not None:
@@ -285,22 +335,26 @@ class Runner:
         self._scheduler.end(sequence, keep=False)
         replies.append(Failed(id=sequence.id, outcome=outcome, message=f"{self.model.name}: {message}"))
 
-    def _slice(self) -> int:
-        """Prefill rows that a step with decoding sequences can bear."""
-        if not self._row_s:
-            return ROWS // 4
-        return max(SLICE_MIN, min(ROWS, int(STEP_S / self._row_s)))
+    def _slices(self) -> tuple[int, int]:
+        """Prefill rows of a step beside decoding sequences, and of one without any."""
+        alone = max(SLICE_MIN, min(ROWS, int(STEP_S / self._row_s))) if self._row_s else ROWS // 4
+        # Where more wait for their first token than for their next one, the many outweigh the few.
+        return max(SLICE_MIN, min(alone, int(self._beside * max(1.0, self._scheduler.crowd)))), alone
 
-    def _measure(self, rows: int, sequences: int, seconds: float) -> None:
-        """Running means of the speed: of prefill by row, of decoding by token."""
+    def _measure(self, rows: int, sequences: int, decoding: int, seconds: float) -> None:
+        """Learn from a step: how fast prefill is by row, decoding by token, and what decoding bears beside it."""
         if rows >= 4 * sequences:
             each = seconds / rows
             # Believe a fast step more than a slow one: what else runs on the machine only ever slows it.
             weight = 0.5 if each < self._row_s or not self._row_s else 0.1
             self._row_s = (1 - weight) * (self._row_s or each) + weight * each
-        elif seconds > 0:
-            speed = sequences / seconds
+        if decoding == sequences:
+            speed = sequences / max(seconds, 1e-6)
             self._speed = speed if not self._speed else 0.9 * self._speed + 0.1 * speed
+            self._decode_s = seconds if not self._decode_s else 0.9 * self._decode_s + 0.1 * seconds
+        elif decoding and self._decode_s and self._scheduler.crowd <= 1.0:
+            slow = seconds > max(BESIDE_S, BESIDE * self._decode_s)
+            self._beside = max(float(SLICE_MIN), min(float(ROWS), self._beside * (0.8 if slow else 1.05)))
 
 
 def _sampling(job: Job, grammar: str) -> Sampling:

@@ -109,6 +109,8 @@ class Scheduler:
         self._running: list[Sequence] = []
         self._arrivals = 0
         self._steps = 0
+        self.crowd = 0.0
+        """Of the last step: how many prefilled for each that decoded."""
 
     @property
     def running(self) -> int:
@@ -179,14 +181,16 @@ class Scheduler:
         sequence.line = None
         self._wait(sequence)
 
-    def plan(self, prefill: int) -> list[Rows]:
-        """The next step. Prefill gets at most `prefill` rows, unless it is of a completion and nobody decodes.
+    def plan(self, beside: int, alone: int | None = None) -> list[Rows]:
+        """The next step. Prefill gets at most `beside` rows where someone decodes, else `alone`; None means the same.
+
+        A completion that nobody decodes beside gets them all.
 
         Every decoding sequence of the step has its row before any prefill takes one. Sequences are
         preempted, lowest first, when the cache has no room for the step.
         """
         while True:
-            step = self._choose(prefill)
+            step = self._choose(beside, alone or beside)
             if self._cache.room(sum(each.count for each in step)) or len(self._running) == 1:
                 break
             self.preempt(self._lowest())
@@ -197,14 +201,16 @@ class Scheduler:
             rows.sequence.passed = 0
         return step
 
-    def _choose(self, prefill: int) -> list[Rows]:
+    def _choose(self, beside: int, alone: int) -> list[Rows]:
         members = self._members()
         step = [Rows(each, len(each.tokens) - 1, 1) for each in members if each.ahead == 1][: self._rows]
+        self.crowd = (len(members) - len(step)) / len(step) if step else 0.0
         left = self._rows - len(step)
         top = members[0].level if members else 0
-        if step or top > 0:
-            # Also without anyone to hold up yet: a completion that comes now waits for the step to end.
-            left = min(left, prefill)
+        if step:
+            left = min(left, beside)
+        elif top > 0:  # nobody to hold up yet, but a completion that comes now waits for the step to end
+            left = min(left, alone)
         leaders = list[Sequence]()
         for each in members:
             if each.line is None or each.ahead < 2:

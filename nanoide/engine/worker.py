@@ -1,7 +1,7 @@
 """The engine's process: commands in on stdin, replies out on what was stdout.
 
 `python -m nanoide.engine.worker`. The reader thread takes commands, also while a step computes; the
-main thread owns the native context. When stdin closes, the parent is gone and the process ends.
+main thread owns the native context. When stdin closes, the process parks what it holds and ends.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import assert_never
 
 from nanoide.engine.protocol import (
@@ -17,6 +17,7 @@ from nanoide.engine.protocol import (
     Command,
     Job,
     Load,
+    Park,
     ProtocolError,
     Ready,
     Release,
@@ -29,6 +30,9 @@ from nanoide.engine.protocol import (
 VITALS_S = 0.5
 """Seconds between reports while the engine works."""
 
+STOW_S = 1.5
+"""Seconds that the process may take to park what it holds when its parent is gone; after that it ends at once."""
+
 EXIT_FATAL = 3
 """Exit code when the native context is beyond use; the parent starts another process."""
 
@@ -38,7 +42,7 @@ def main() -> int:
     # Native code prints to fd 1: the pipe moves elsewhere before any of it is loaded.
     out = os.dup(1)
     os.dup2(2, 1)
-    inbox = SimpleQueue[Command]()
+    inbox = SimpleQueue[Command | None]()
     Thread(target=_read, args=(inbox,), name="commands", daemon=True).start()
     first = inbox.get()
     if not isinstance(first, Load):
@@ -47,7 +51,7 @@ def main() -> int:
     return _serve(first, inbox, lambda replies: _write(out, replies))
 
 
-def _serve(load: Load, inbox: "SimpleQueue[Command]", say: Callable[[list[Reply]], None]) -> int:
+def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list[Reply]], None]) -> int:
     import psutil
 
     from nanoide.engine.context import Library, NativeError
@@ -62,7 +66,7 @@ def _serve(load: Load, inbox: "SimpleQueue[Command]", say: Callable[[list[Reply]
     process = psutil.Process()
     cores = min(psutil.cpu_count(logical=False) or 1, _usable_cores())
     try:
-        runner = Runner(load, library, cores=max(1, cores), memory=lambda: process.memory_info().rss)
+        runner = Runner(load, library, cores=max(1, cores), memory=lambda: process.memory_info().rss, log=_log)
     except NativeError as error:
         say([Unusable(reason=str(error))])
         return 0
@@ -78,8 +82,13 @@ def _serve(load: Load, inbox: "SimpleQueue[Command]", say: Callable[[list[Reply]
                     failed = runner.add(command)
                     if failed is not None:
                         replies.append(failed)
+                case None:
+                    runner.stow()
+                    return 0
                 case Cancel():
                     runner.cancel(command.id)
+                case Park():
+                    runner.park(command.key)
                 case Release():
                     runner.release(command.key)
                 case Load():
@@ -100,7 +109,7 @@ def _serve(load: Load, inbox: "SimpleQueue[Command]", say: Callable[[list[Reply]
             say(replies)
 
 
-def _commands(inbox: "SimpleQueue[Command]", *, wait: bool) -> list[Command]:
+def _commands(inbox: "SimpleQueue[Command | None]", *, wait: bool) -> list[Command | None]:
     """All commands that are there; waits for one when asked to."""
     commands = [inbox.get()] if wait else []
     try:
@@ -110,14 +119,16 @@ def _commands(inbox: "SimpleQueue[Command]", *, wait: bool) -> list[Command]:
         return commands
 
 
-def _read(inbox: "SimpleQueue[Command]") -> None:
-    """Commands from stdin, until it closes: then the process ends at once, whatever it computes."""
+def _read(inbox: "SimpleQueue[Command | None]") -> None:
+    """Commands from stdin, until it closes: then the process ends, soon, whatever it computes."""
     stream = sys.stdin.buffer
     try:
         while (command := read_command(stream.read)) is not None:
             inbox.put(command)
     except (OSError, ProtocolError) as error:
         _log(f"the commands ended: {error}")
+    inbox.put(None)
+    Event().wait(STOW_S)
     os._exit(0)
 
 

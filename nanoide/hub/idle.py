@@ -18,12 +18,14 @@ async def park(workshop: Workshop, session: Session) -> None:
     if session.state == "parked":
         return
     await workshop.journal.commit(SessionParked(session=session.id, at=now()))
-    release(workshop, session)
+    for backend in workshop.rungs.backends.values():
+        if isinstance(backend, LlamaBackend):
+            backend.park(session.id)
     workshop.journal.shed()
 
 
 def release(workshop: Workshop, session: Session) -> None:
-    """Drop what backends keep for `session`."""
+    """Drop what backends keep for `session`, which is removed."""
     for backend in workshop.rungs.backends.values():
         if isinstance(backend, LlamaBackend):
             backend.release(session.id)

@@ -37,6 +37,11 @@ def line(gate: Gate, health: Health, model: str, breaker: Breaker | None, now: f
         queued=health.queued,
         tokens_per_s=health.tokens_per_s,
         device=health.device,
+        parked=health.parked,
+        kv_used=health.kv_used,
+        kv_size=health.kv_size,
+        prefix_hits=health.prefix_hits,
+        disk_bytes=health.disk_bytes,
     )
 
 

@@ -129,6 +129,16 @@ class BackendLine(Value, frozen=True):
     tokens_per_s: float = 0.0
     device: str = ""
     """What computes, as a phrase; empty where that is not known."""
+    parked: int = 0
+    """Sequences that rest outside of the KV cache, in RAM or in files."""
+    kv_used: int = 0
+    """Tokens in the KV cache."""
+    kv_size: int = 0
+    """Tokens that it can hold; 0 where nothing is known of it."""
+    prefix_hits: int = 0
+    """Prompts whose beginning was known already, since the engine started."""
+    disk_bytes: int = 0
+    """Of sequences that rest in files."""
 
 
 class ListBackends(Request[tuple[BackendLine, ...]], frozen=True):
@@ -159,6 +169,8 @@ class UsageRow(Value, frozen=True):
     local_turns: int
     """Turns answered on this device."""
     ttft_p50_ms: int | None = None
+    label: str = ""
+    """What a person calls the group when that is not its key: a session's name. Empty when it is the key."""
 
 
 class LedgerRow(Value, frozen=True):

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -16,6 +17,7 @@ from nanoide.backends.engine_process import scrub
 from nanoide.backends.llama import LlamaBackend
 from nanoide.core.chat import Chunk, End, Fill, Message, Prompt, Text
 from nanoide.core.errors import BackendError
+from nanoide.engine.parking import file_of
 from nanoide.paths import bundled_model
 from nanoide.settings import BackendTable
 
@@ -341,3 +343,27 @@ async def test_a_stopped_engine_can_still_be_closed(make: Make) -> None:
     os.kill(pid, signal.SIGSTOP)
     await backend.aclose()
     await gone(pid)
+
+
+async def test_a_parked_session_survives_engine_and_hub(make: Make, tmp_path: Path) -> None:
+    """What was parked comes back in a new engine; what is removed leaves no file, even when no engine runs."""
+    folder = tmp_path / "parked"
+    backend = make(parking=folder)
+    long = Fill(prefix="".join(f"value_{number} = {number}\n" for number in range(60)), suffix="\n")
+    question = Prompt(fill=long, max_output=4, temperature=0.0, session="a", priority="visible")
+    await answer(backend, question)
+    backend.park("a")
+    await answer(backend, msgspec.structs.replace(question, session="b"))
+    await backend.aclose()
+    assert len(list(folder.iterdir())) >= 2, "the idle session is kept too"
+    again = make(parking=folder)
+    _, end = await answer(again, question)
+    assert end.usage.cache_read > 0.9 * end.usage.input
+    assert again.health().parked >= 2
+    assert again.health().disk_bytes > 0
+    assert again.health().kv_size >= again.health().kv_used > 0
+    assert again.health().prefix_hits > 0
+    await again.aclose()
+    again.release("a")
+    again.release("b")
+    assert not {file_of(folder, "a"), file_of(folder, "b")} & set(folder.iterdir())
