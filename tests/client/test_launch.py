@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nanoide import wire
@@ -52,6 +53,16 @@ async def test_sigterm_ends_the_hub_and_takes_its_socket_away(hub: Connection, p
     os.kill((await hub.call(wire.ReadStatus())).pid, signal.SIGTERM)
     async for _ in hub.notices():
         pass
+    assert not paths.socket.exists()
+
+
+async def test_a_hub_with_no_client_and_no_work_ends_by_itself(paths: Paths) -> None:
+    """After the configured time the process is gone, and its socket with it."""
+    paths.prepare()
+    paths.config.write_text("[hub]\nstop_after_min = 0.005\n")
+    async with await connect(paths, client="test") as connection:
+        process = psutil.Process((await connection.call(wire.ReadStatus())).pid)
+    await asyncio.to_thread(process.wait, 20)
     assert not paths.socket.exists()
 
 
