@@ -4,9 +4,11 @@ Model files are hostile; this runs in the engine process only.
 """
 
 import ctypes
+import os
 from pathlib import Path
 
 from nanoide.core.chat import Fill, Message
+from nanoide.engine import gguf
 from nanoide.engine.context import Handle, Library, NativeError
 from nanoide.engine.protocol import Facts, FimOrder
 from nanoide.engine.sampler import Candidates, Sampler
@@ -40,6 +42,8 @@ class Model:
 
     def __init__(self, library: Library, path: str, *, gpu_layers: int, fim: FimOrder) -> None:
         """Raises NativeError when the file cannot be loaded."""
+        if reason := gguf.fault(Path(path)) or _too_large(Path(path)):
+            raise NativeError(f"the model {path!r} cannot be loaded: {reason}")
         lib = library.lib
         self._lib = lib
         params = lib.llama_model_default_params()
@@ -192,6 +196,16 @@ class Model:
             return ""
         text: bytes | None = self._lib.llama_vocab_get_text(self._vocab, token)
         return text.decode("utf-8", "replace") if text else ""
+
+
+def _too_large(path: Path) -> str:
+    """Why the file does not fit this machine, as a phrase; empty when it may. It would run from the disk."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return ""
+    size = path.stat().st_size
+    return f"it has {size / 1e9:.1f} GB, this machine {memory / 1e9:.1f} GB of memory" if size > memory > 0 else ""
 
 
 def _tail(text: str, most: int) -> str:
