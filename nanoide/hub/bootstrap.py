@@ -18,8 +18,9 @@ from nanoide.core.session import ACTIVE, Session
 from nanoide.hub.broker import Broker
 from nanoide.hub.completing import Completions
 from nanoide.hub.journal import Journal, now
+from nanoide.hub.parts import Rungs
 from nanoide.hub.turn import Turns
-from nanoide.hub.workshop import Rungs, Workshop
+from nanoide.hub.workshop import Workshop
 from nanoide.paths import Paths, bundled_model, bundled_skills
 from nanoide.routing.failover import Router
 from nanoide.settings import BackendTable, Settings
@@ -125,6 +126,7 @@ def _backend(table: BackendTable, settings: Settings, paths: Paths) -> Backend:
                 model=model_path(table.model, paths),
                 log=paths.log / f"engine-{table.name}.log",
                 unload_after_s=settings.hub.unload_after_min * 60,
+                parking=paths.database.parent / "parked" / table.name,
             )
         case "openai":
             return OpenAIBackend(table, lambda: read_key(table.key) if table.key else "")
