@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 from nanoide.core.chat import Context
+from nanoide.core.diff import SYMBOL, Change, parse
 
 SUBJECT = 72
 """Characters of the first line."""
@@ -17,27 +18,6 @@ SUBJECT = 72
 BODY_LINES = 14
 
 Kind = Literal["code", "test", "docs", "build", "ci", "chore", "asset"]
-Status = Literal["changed", "added", "deleted", "renamed"]
-
-
-class Change(NamedTuple):
-    """One file of the diff."""
-
-    path: str
-    old: str
-    status: Status
-    binary: bool
-    added: list[str]
-    removed: list[str]
-    around: list[str]
-    """What git names as the surroundings of each hunk: mostly the head of a function or class."""
-    hidden: bool = False
-    """The file's content was left out."""
-
-    @property
-    def kind(self) -> Kind:
-        """What sort of file it is, by its path."""
-        return _kind(self.path)
 
 
 class Symbols(NamedTuple):
@@ -67,96 +47,6 @@ def answer(context: Context) -> str:
     subject = head + _subject(kind, changes, SUBJECT - len(head))
     body = _body(changes)
     return f"{subject}\n\n{body}" if body else subject
-
-
-# Reading the diff
-
-_FILE = re.compile(r'diff --(?:git (?P<old>"?a/.*?"?) (?P<new>"?b/.*"?)|(?:cc|combined) (?P<both>.*))')
-_HUNK = re.compile(r"@@+ (?:-(?P<a>\d+)(?:,(?P<b>\d+))? )+\+(?P<c>\d+)(?:,(?P<d>\d+))? @@+ ?(?P<around>.*)")
-
-
-def parse(text: str) -> list[Change]:
-    """The files of a diff: git's own, a merge's, or a plain unified one."""
-    changes: list[Change] = []
-    change: Change | None = None
-    minus = plus = 0
-    columns = 1
-    old = near = ""
-    for raw in text.split("\n"):
-        line = raw.removesuffix("\r")
-        if change is not None and (minus > 0 or plus > 0) and line[:1] in {"+", "-", " ", ""}:
-            signs, content = line[:columns], line[columns:]  # a merge has a column of signs for each parent
-            sign = "-" if "-" in signs else "+" if "+" in signs else " "
-            near = _near(change, near, sign, content)
-            if sign == "+":
-                change.added.append(content)
-                plus -= 1
-            elif sign == "-":
-                change.removed.append(content)
-                minus -= 1
-            else:
-                minus, plus = minus - 1, plus - 1
-        elif header := _FILE.fullmatch(line):
-            both = header["both"]
-            new = _path(both or header["new"])
-            change = Change(new, _path(both or header["old"]), "changed", False, [], [], [])
-            changes.append(change)
-            minus = plus = 0
-        elif line.startswith("--- "):
-            old = _path(line[4:].partition("\t")[0])
-            if change is not None and (change.added or change.removed):
-                change = None  # a plain diff, and its next file
-        elif line.startswith("+++ ") and change is None:
-            new = _path(line[4:].partition("\t")[0])
-            status: Status = "added" if old == "/dev/null" else "deleted" if new == "/dev/null" else "changed"
-            change = Change(old if status == "deleted" else new, old, status, False, [], [], [])
-            changes.append(change)
-        elif change is not None and (hunk := _HUNK.match(line)):
-            columns = len(line) - len(line.lstrip("@")) - 1
-            minus, plus = int(hunk["b"] or 1) if columns == 1 else 0, int(hunk["d"] or 1)
-            near = hunk["around"].strip()
-        elif change is not None:
-            change = changes[-1] = _noted(change, line)
-    return changes
-
-
-def _near(change: Change, near: str, sign: str, line: str) -> str:
-    """The head of what this line is in, as far as the hunk shows; noted in the change when the line is one of it."""
-    if sign == "+" and _SYMBOL.match(line):
-        return ""  # what follows is in something new, which is told as such
-    if sign == " ":
-        return line if _SYMBOL.match(line) else near
-    if near and line.strip() and near not in change.around and _indent(line) > _indent(near):
-        change.around.append(near)
-    return near
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
-
-
-def _noted(change: Change, line: str) -> Change:
-    """`change` with what one of git's own lines says about it."""
-    if line.startswith("new file mode"):
-        return change._replace(status="added")
-    if line.startswith("deleted file mode"):
-        return change._replace(status="deleted")
-    if line.startswith("rename to "):
-        return change._replace(status="renamed")
-    if line.startswith(("Binary files ", "GIT binary patch")):
-        return change._replace(binary=True)
-    if line.startswith("(a secret file"):
-        return change._replace(hidden=True)
-    return change
-
-
-def _path(text: str) -> str:
-    """A path as git writes it: without a/ or b/, and without quotes and escapes."""
-    path = text.strip()
-    if len(path) > 1 and path[0] == path[-1] == '"':
-        escaped = path[1:-1].encode("latin-1", errors="replace")
-        path = escaped.decode("unicode_escape").encode("latin-1", errors="replace").decode("utf-8", errors="replace")
-    return path[2:] if path.startswith(("a/", "b/")) else path
 
 
 # What sort of change it is
@@ -194,14 +84,14 @@ def _kind(path: str) -> Kind:
 
 def commit_type(changes: Sequence[Change]) -> str:
     """The conventional type: by the files, and among code by what came and went."""
-    kinds = {change.kind for change in changes}
+    kinds = {_kind(change.path) for change in changes}
     main = kinds - {"asset", "chore"} or kinds
     if "code" not in main:
         for kind in ("build", "ci", "docs", "test"):
             if main <= {kind, "docs", "test"} and kind in main:
                 return kind
         return "build" if "build" in main else "chore"
-    code = [change for change in changes if change.kind == "code"]
+    code = [change for change in changes if _kind(change.path) == "code"]
     if all(change.status == "renamed" and not change.added and not change.removed for change in code):
         return "refactor"
     if all(change.status == "deleted" for change in code):
@@ -218,7 +108,7 @@ def commit_type(changes: Sequence[Change]) -> str:
         return "refactor"
     small = added + removed <= 60
     guards = small and any(_GUARD.match(line.strip()) for each in code for line in each.added)
-    if guards or (small and any(change.kind == "test" for change in changes)) or added + removed <= 12:
+    if guards or (small and any(_kind(change.path) == "test" for change in changes)) or added + removed <= 12:
         return "fix"
     return "refactor"
 
@@ -238,12 +128,6 @@ def _only_comments(change: Change) -> bool:
 
 # Names
 
-_SYMBOL = re.compile(
-    r"\s*(?:(?:export|default|public|private|protected|static|final|abstract|async|pub(?:\([a-z]+\))?|unsafe|override)\s+)*"
-    r"(?:(?:def|class|func(?:\s*\([^)]*\))?|fn|function\*?|struct|enum|trait|interface|type|impl|module|namespace)\s+"
-    r"(?P<name>[A-Za-z_]\w*)|(?:const|let|var)\s+(?P<arrow>[A-Za-z_]\w*)\s*=\s*(?:async\s*)?(?:\([^)]*\)|\w+)\s*=>|"
-    r"(?P<constant>[A-Z][A-Z0-9_]{2,})\s*(?::[^=]+)?=)"
-)
 _HEADING = re.compile(r"#{1,6}\s+(?P<name>.+?)\s*#*$")
 _SETTING = re.compile(r"\[+(?P<table>[\w.\-\"]+)\]+$|(?P<key>[A-Za-z][\w-]*)\s*[=:]")
 _PACKAGE = re.compile(
@@ -272,10 +156,10 @@ def symbols_of(change: Change) -> Symbols:
 
 
 def _names(change: Change, lines: Iterable[str]) -> list[str]:
-    if change.kind == "docs":
+    if _kind(change.path) == "docs":
         found = [match["name"] for line in lines if (match := _HEADING.match(line))]
     else:
-        matches = (match for line in lines if (match := _SYMBOL.match(line)))
+        matches = (match for line in lines if (match := SYMBOL.match(line)))
         # What stands at the margin first, constants last: the order in which they tell most.
         ranked = sorted(matches, key=lambda match: (bool(match["constant"]), match[0][:1].isspace()))
         found = [match["name"] or match["arrow"] or match["constant"] for match in ranked]
@@ -294,13 +178,13 @@ def _packages(lines: Iterable[str]) -> dict[str, str]:
 
 def _scope(changes: Sequence[Change], root: str) -> str:
     """The module or folder that most of the code is in; empty when there is none."""
-    about = [change for change in changes if change.kind == "code"] or list(changes)
-    if about[0].kind in {"build", "ci", "chore"}:
+    about = [change for change in changes if _kind(change.path) == "code"] or list(changes)
+    if _kind(about[0].path) in {"build", "ci", "chore"}:
         return ""
     if len(about) == 1:
         pure = PurePosixPath(about[0].path)
         plain = pure.stem in {"__init__", "__main__", "index", "mod", "main", "lib", "README", "reflex", "SKILL"}
-        name = (pure.parent.name if plain else pure.stem) if about[0].kind == "code" else ""
+        name = (pure.parent.name if plain else pure.stem) if _kind(about[0].path) == "code" else ""
     else:
         weights: Counter[tuple[str, ...]] = Counter()
         for change in about:
@@ -317,7 +201,7 @@ def _scope(changes: Sequence[Change], root: str) -> str:
 
 def _subject(kind: str, changes: Sequence[Change], room: int) -> str:
     """The imperative part in at most `room` characters."""
-    main = [change for change in changes if change.kind == "code"] or list(changes)
+    main = [change for change in changes if _kind(change.path) == "code"] or list(changes)
     options: list[str] = []
     if kind == "build":
         options += _about_packages(changes, room)
@@ -368,7 +252,7 @@ def _guarded(changes: Sequence[Change]) -> str:
 
 
 def _about_packages(changes: Sequence[Change], room: int) -> list[str]:
-    files = [change for change in changes if change.kind == "build"]
+    files = [change for change in changes if _kind(change.path) == "build"]
     now = _packages(line for each in files for line in each.added)
     before = _packages(line for each in files for line in each.removed)
     bumped = [f"{name} to {now[name]}" for name in now if name in before and before[name] != now[name]]
