@@ -81,6 +81,8 @@ class Context(Value, frozen=True):
     """Absolute folder the session works in; empty when there is none."""
     sources: tuple[Source, ...] = ()
     document: Document | None = None
+    note: str = ""
+    """What the person has to know about what was gathered, as a sentence; empty when all is there."""
 
 
 class Reflex(Value, frozen=True):
@@ -139,6 +141,13 @@ class Text(Value, frozen=True, tag="text"):
     text: str
 
 
+class Waits(Value, frozen=True, tag="waits"):
+    """From a backend, before its first text: what it is busy with until it can begin. It has not failed."""
+
+    reason: str
+    """As a phrase: "loads the model, 43 %"."""
+
+
 class End(Value, frozen=True, tag="end"):
     """The answer is complete. A stream that ends without it was cut."""
 
@@ -189,7 +198,7 @@ class Attempt(Value, frozen=True):
     """What went wrong, or why this rung, as a phrase."""
 
 
-Chunk = Text | End
+Chunk = Text | Waits | End
 """What a plain backend yields."""
 
 RoutedChunk = Text | End | Rung

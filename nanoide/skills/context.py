@@ -37,6 +37,7 @@ async def gather(skill: Skill, given: Given, *, index: Index, budget: int) -> Co
     """
     sources = list(await asyncio.to_thread(_read_inputs, given))
     document = given.document
+    note = ""
     if document is not None and skill.mode == "chat" and "file" in skill.context and not sources:
         sources.append(Source(kind="file", label=document.path or "document", text=document.text, path=document.path))
     if "diff" in skill.context and not any(source.kind == "diff" for source in sources):
@@ -46,9 +47,10 @@ async def gather(skill: Skill, given: Given, *, index: Index, budget: int) -> Co
             if not sources:
                 raise
     if "query" in skill.context:
-        sources += await look_up(given.text, given.folder, index=index)
+        passages, note = await look_up(given.text, given.folder, index=index)
+        sources += passages
     shared = await asyncio.to_thread(allot, sources, budget)
-    return Context(text=given.text, root=given.folder, sources=shared, document=document)
+    return Context(text=given.text, root=given.folder, sources=shared, document=document, note=note)
 
 
 def _read_inputs(given: Given) -> list[Source]:

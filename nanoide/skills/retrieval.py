@@ -1,7 +1,6 @@
 """What to look for in the workspace, ranked; the index itself is `store.index`."""
 
 import asyncio
-import contextlib
 
 from nanoide.core.chat import Source
 from nanoide.skills.folders import is_folder
@@ -13,10 +12,19 @@ REFRESH_WAIT_S = 3.0
 PASSAGES = 12
 
 
-async def look_up(question: str, folder: str, *, index: Index, limit: int = PASSAGES) -> tuple[Source, ...]:
-    """The passages below `folder` that answer `question` best, best first; none outside of a folder."""
+UNFINISHED = "The workspace is still being indexed: ask again in a moment for a fuller answer."
+
+
+async def look_up(question: str, folder: str, *, index: Index, limit: int = PASSAGES) -> tuple[tuple[Source, ...], str]:
+    """The passages below `folder` that answer `question` best, best first, and a note when there may be more.
+
+    Nothing outside of a folder.
+    """
     if not question.strip() or not folder or not await asyncio.to_thread(is_folder, folder):
-        return ()
-    with contextlib.suppress(TimeoutError):  # a large workspace, seen for the first time: search what is there
+        return (), ""
+    note = ""
+    try:
         await asyncio.wait_for(index.refresh(folder), REFRESH_WAIT_S)
-    return await index.search(folder, question, limit)
+    except TimeoutError:  # a large workspace, seen for the first time: search what is there
+        note = UNFINISHED
+    return await index.search(folder, question, limit), note

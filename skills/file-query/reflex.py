@@ -33,7 +33,12 @@ class Hit(NamedTuple):
 
 
 def answer(context: Context) -> str:
-    """The places, best first, after one line that says where to begin."""
+    """The places, best first, after one line that says where to begin; at the end what there is to know about them."""
+    said = _places(context)
+    return f"{said}\n\n{context.note}" if context.note else said
+
+
+def _places(context: Context) -> str:
     asked = sorted(words(context.text))
     if not asked:
         return "Ask where something is or what something does, in a few words that occur in the files."

@@ -64,3 +64,11 @@ def test_long_lines_are_shortened() -> None:
     """A minified line does not flood the pane."""
     said = answer(Context(text="session", sources=(passage("session " * 10_000),)))
     assert max(len(line) for line in said.split("\n")) < 200
+
+
+def test_an_index_that_is_still_being_made_is_told() -> None:
+    """An answer from a part of the workspace says that it is one."""
+    source = Source(kind="query", label="a.py:1-2", text="def refresh():\n    pass", path="a.py", line=1)
+    whole = answer(Context(text="where is refresh", root="/x", sources=(source,)))
+    part = answer(Context(text="where is refresh", root="/x", sources=(source,), note="Still indexing."))
+    assert part == f"{whole}\n\nStill indexing."
