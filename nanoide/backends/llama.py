@@ -6,6 +6,7 @@ within a minute, and it is left alone for a minute.
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
@@ -13,8 +14,9 @@ from pathlib import Path
 
 from nanoide import paths
 from nanoide.backends.base import Health
-from nanoide.backends.engine_process import Broken, EngineProcess, Feed
-from nanoide.core.chat import Chunk, End, Prompt, Text
+from nanoide.backends.engine_process import Broken, EngineProcess
+from nanoide.backends.residency import Residency
+from nanoide.core.chat import Chunk, End, Prompt, Text, Waits
 from nanoide.core.errors import BackendError
 from nanoide.core.policy import Tier, Where
 from nanoide.core.usage import Usage
@@ -29,6 +31,9 @@ CRASH_WINDOW_S = 60.0
 
 FAULT_S = 30.0
 """Seconds for which a file that did not load counts as down; after that it may have been mended."""
+
+TELL_S = 1.0
+"""Seconds between two words about a load that a turn waits for."""
 
 BUNDLED = Facts(name="nano-base", window=2048, chats=False, fills=True)
 """What the bundled model is: known without opening it."""
@@ -67,22 +72,30 @@ class LlamaBackend:
         log: Path,
         unload_after_s: float,
         parking: Path | None = None,
+        residency: Residency | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start nothing yet. The file is `model`; `unload_after_s` 0 means never.
 
         What the engine knows of idle sessions rests in the folder `parking`; None means in memory only.
+        Models with the same `residency` make room for each other.
         """
         self._table = table
         self._model = model
         self._log = log
         self._parking = parking
+        self.residency = residency or Residency()
+        self._asked = 0
+        """Streams under way, those that wait for a start included."""
+        self._used = clock()
         self._unload_after_s = unload_after_s
         self._clock = clock
         self._crashes = Crashes(clock)
         self._process: EngineProcess | None = None
         self._starting: asyncio.Task[EngineProcess] | None = None
         self._ending = set[asyncio.Task[None]]()
+        self._removed = set[str]()
+        """Sessions that were removed while an engine ended."""
         self._timer: asyncio.TimerHandle | None = None
         self._facts = BUNDLED if model == paths.bundled_model() else None
         self._fault = ""
@@ -133,13 +146,17 @@ class LlamaBackend:
         """See `Backend`."""
         if objection := self.objection(prompt):
             raise BackendError(f"{self.name} {objection}", outcome="unavailable")
-        process = await self._engine()
-        if objection := self.objection(prompt):  # the facts of the file are known only now
-            raise BackendError(f"{self.name} {objection}", outcome="unavailable")
+        self._asked += 1
         self._stay()
-        feed = process.submit(_job(prompt))
-        ended = False
+        starting = asyncio.ensure_future(self._engine())
+        process, feed, ended = None, None, False
         try:
+            while not (await asyncio.wait({starting}, timeout=TELL_S))[0]:
+                yield Waits(self.health().reason or "starts")
+            process = await starting
+            if objection := self.objection(prompt):  # the facts of the file are known only now
+                raise BackendError(f"{self.name} {objection}", outcome="unavailable")
+            feed = process.submit(_job(prompt))
             while True:
                 answer = await feed.get()
                 if isinstance(answer, Piece):
@@ -151,7 +168,12 @@ class LlamaBackend:
                     return
                 raise self._failure(answer, process)
         finally:
-            self._leave(process, feed, cancel=not ended)
+            starting.cancel()  # only the waiting: the start itself is shared
+            if process is not None and feed is not None:
+                process.forget(feed, cancel=not ended)
+            self._asked -= 1
+            self._used = self._clock()
+            self._rest()
 
     def health(self) -> Health:
         """See `Backend`."""
@@ -211,14 +233,36 @@ class LlamaBackend:
             return
         if self._process is not None:
             self._process.release(session)
-        if self._parking is not None:
-            with contextlib.suppress(OSError):
-                file_of(self._parking, session).unlink()
+        if self._ending:
+            self._removed.add(session)
+        self._forget(session)
+
+    @property
+    def loaded(self) -> bool:
+        """See `Resident`."""
+        return self._process is not None and self._process.alive
+
+    @property
+    def idle_s(self) -> float:
+        """See `Resident`."""
+        return 0.0 if self._asked or self._starting is not None else max(1e-3, self._clock() - self._used)
+
+    @property
+    def memory_bytes(self) -> int:
+        """See `Resident`."""
+        return self._process.vitals.memory_bytes if self._process is not None else 0
+
+    async def unload(self) -> None:
+        """See `Resident`."""
+        self._unload()
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     async def aclose(self) -> None:
         """End the process; streams that still run fail."""
         self._closed = True
         self._stay()
+        self.residency.leave(self)
         if self._starting is not None:
             self._starting.cancel()
             with contextlib.suppress(asyncio.CancelledError, BackendError):
@@ -248,8 +292,10 @@ class LlamaBackend:
 
     async def _start(self) -> EngineProcess:
         try:
-            fault = await asyncio.to_thread(_check_file, self._model)
-            if fault:
+            if self._ending:  # it writes what the next one reads
+                await asyncio.wait(self._ending)
+            fault, size = await asyncio.to_thread(_check_file, self._model)
+            if fault := fault or await self.residency.admit(self, size):
                 raise BackendError(fault, outcome="unavailable")
             load = Load(
                 path=str(self._model.absolute()),
@@ -272,6 +318,7 @@ class LlamaBackend:
         finally:
             self._starting = None
             self._percent = None
+            self.residency.arrived(self)
         self._process = process
         self._facts = process.facts
         self._fault = ""
@@ -297,15 +344,11 @@ class LlamaBackend:
     def _resting(self, rest: float) -> str:
         return f"crashed {CRASHES} times within a minute, {self._crashes.reason}; it is tried again in {rest:.0f} s"
 
-    def _leave(self, process: EngineProcess, feed: Feed, *, cancel: bool) -> None:
-        process.forget(feed, cancel=cancel)
-        self._rest()
-
     def _rest(self) -> None:
         """Nobody asks at the moment: end the process if that lasts."""
         self._stay()
         process = self._process
-        if process is not None and not process.busy and self._unload_after_s > 0 and not self._closed:
+        if process is not None and not self._asked and self._unload_after_s > 0 and not self._closed:
             self._timer = asyncio.get_running_loop().call_later(self._unload_after_s, self._unload)
 
     def _stay(self) -> None:
@@ -314,14 +357,28 @@ class LlamaBackend:
             self._timer = None
 
     def _unload(self) -> None:
+        """End the process, unless it is being asked. Its memory is back when all of `_ending` are done."""
         process = self._process
-        if process is None or process.busy:
+        if process is None or self._asked:
             return
+        self._stay()
         self._note_end()
         self._process = None
-        task = asyncio.create_task(process.aclose(), name=f"unload {self.name}")
+        task = asyncio.create_task(self._close(process), name=f"unload {self.name}")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
+
+    async def _close(self, process: EngineProcess) -> None:
+        await process.aclose()
+        removed, self._removed = self._removed, set[str]()
+        for session in removed:  # it may have been written again while the engine put everything away
+            self._forget(session)
+
+    def _forget(self, session: str) -> None:
+        """Delete the file of a session."""
+        if self._parking is not None:
+            with contextlib.suppress(OSError):
+                file_of(self._parking, session).unlink()
 
 
 def _job(prompt: Prompt) -> Job:
@@ -352,16 +409,17 @@ def _end(done: Done, model: str) -> End:
     return End(finish=done.finish, usage=usage, model=model, logprob=done.logprob)
 
 
-def _check_file(path: Path) -> str:
-    """Why the file cannot be a model, as far as its first bytes tell; empty when it may be one."""
+def _check_file(path: Path) -> tuple[str, int]:
+    """Why the file cannot be a model, as far as its first bytes tell (empty when it may be one), and its size."""
     try:
         with path.open("rb") as file:
             magic = file.read(4)
+            size = os.fstat(file.fileno()).st_size
     except OSError as error:
-        return f"the model {str(path)!r} cannot be read: {error.strerror}"
+        return f"the model {str(path)!r} cannot be read: {error.strerror}", 0
     if magic != b"GGUF":
-        return f"{str(path)!r} is not a GGUF model"
-    return ""
+        return f"{str(path)!r} is not a GGUF model", 0
+    return "", size
 
 
 def _retrieved(task: "asyncio.Task[EngineProcess]") -> None:

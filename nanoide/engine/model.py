@@ -5,6 +5,7 @@ Model files are hostile; this runs in the engine process only.
 
 import ctypes
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from nanoide.core.chat import Fill, Message
@@ -40,14 +41,29 @@ class Window(Exception):
 class Model:
     """A loaded model and its vocabulary."""
 
-    def __init__(self, library: Library, path: str, *, gpu_layers: int, fim: FimOrder) -> None:
-        """Raises NativeError when the file cannot be loaded."""
+    def __init__(
+        self,
+        library: Library,
+        path: str,
+        *,
+        gpu_layers: int,
+        fim: FimOrder,
+        progress: Callable[[int], None] = lambda percent: None,
+    ) -> None:
+        """Raises NativeError when the file cannot be loaded. `progress` hears how many percent of it are there."""
         if reason := gguf.fault(Path(path)) or _too_large(Path(path)):
             raise NativeError(f"the model {path!r} cannot be loaded: {reason}")
         lib = library.lib
         self._lib = lib
         params = lib.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
+
+        def hear(part: float, _: object) -> bool:
+            progress(int(100 * part))
+            return True
+
+        callback = lib.llama_progress_callback(hear)  # a name of its own: ctypes does not hold it
+        params.progress_callback = callback
         self.native: Handle = lib.llama_model_load_from_file(path.encode(), params)
         if not self.native:
             raise NativeError(f"llama.cpp cannot load the file: {library.complaint or 'it does not say why'}")
@@ -55,6 +71,7 @@ class Model:
         self._candidates = Candidates(lib, self._vocab, lib.llama_vocab_n_tokens(self._vocab))
         self.name = self._text("general.name")[:128] or Path(path).stem
         self.bundled = self.name == BUNDLED
+        self.parameters: int = lib.llama_model_n_params(self.native)
         self.trained: int = lib.llama_model_n_ctx_train(self.native)
         self.partial = not (lib.llama_model_is_recurrent(self.native) or lib.llama_model_is_hybrid(self.native))
         """Whether a sequence's state can be cut and shared in part."""

@@ -12,6 +12,7 @@ from nanoide.backends.keys import read_key
 from nanoide.backends.llama import LlamaBackend
 from nanoide.backends.openai import OpenAIBackend
 from nanoide.backends.reflex import ReflexBackend
+from nanoide.backends.residency import Residency
 from nanoide.core.errors import SettingsError
 from nanoide.core.events import TurnFailed
 from nanoide.core.session import ACTIVE, Session
@@ -108,7 +109,11 @@ def assemble(settings: Settings, paths: Paths, ledger: Ledger, *, before: Rungs 
     same: dict[BackendTable, Backend] = {}
     if before is not None and before.settings.hub == settings.hub:
         same = {table: before.backends[table.name] for table in before.settings.backends()}
-    backends = {table.name: same.get(table) or _backend(table, settings, paths) for table in settings.backends()}
+    known = before.backends.values() if before is not None else ()
+    residency = next((each.residency for each in known if isinstance(each, LlamaBackend)), None) or Residency()
+    backends = {
+        table.name: same.get(table) or _backend(table, settings, paths, residency) for table in settings.backends()
+    }
 
     async def spent() -> int:
         midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
@@ -118,7 +123,7 @@ def assemble(settings: Settings, paths: Paths, ledger: Ledger, *, before: Rungs 
     return Rungs(settings=settings, backends=backends, router=router)
 
 
-def _backend(table: BackendTable, settings: Settings, paths: Paths) -> Backend:
+def _backend(table: BackendTable, settings: Settings, paths: Paths, residency: Residency) -> Backend:
     match table.kind:
         case "llama":
             return LlamaBackend(
@@ -127,6 +132,7 @@ def _backend(table: BackendTable, settings: Settings, paths: Paths) -> Backend:
                 log=paths.log / f"engine-{table.name}.log",
                 unload_after_s=settings.hub.unload_after_min * 60,
                 parking=paths.database.parent / "parked" / table.name,
+                residency=residency,
             )
         case "openai":
             return OpenAIBackend(table, lambda: read_key(table.key) if table.key else "")

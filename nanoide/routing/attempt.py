@@ -7,8 +7,10 @@ held by the backends that speak HTTP, which alone can tell them apart.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+import msgspec
+
 from nanoide import tokens
-from nanoide.core.chat import Attempt, Chunk, End, Prompt, Rung
+from nanoide.core.chat import Attempt, Chunk, End, Prompt, Rung, Text, Waits
 from nanoide.core.errors import BackendError, Outcome
 from nanoide.core.policy import Where
 from nanoide.core.usage import FREE, Price, Usage, cost
@@ -54,8 +56,11 @@ class Try:
         """True when text was given out: from here on no other rung may answer."""
         return bool(self._texts)
 
-    async def run(self, leave: Pass) -> AsyncGenerator[Rung | Chunk, None]:
-        """The rung, its texts, its end. Raises BackendError, with the backend's name in front."""
+    async def run(self, leave: Pass) -> AsyncGenerator[Rung | Text | End, None]:
+        """The rung, its texts, its end. Raises BackendError, with the backend's name in front.
+
+        The rung comes again, with the reason, each time the backend says what it waits for.
+        """
         try:
             yield self._rung
             self._began = self._clock()
@@ -67,6 +72,9 @@ class Try:
                     chunk = await reader.next()
                     if isinstance(chunk, End):
                         end = chunk
+                    elif isinstance(chunk, Waits):
+                        reader.waits()
+                        yield msgspec.structs.replace(self._rung, reason=chunk.reason, passed=())
                     elif chunk.text:
                         if self._ttft is None:
                             self._ttft = self._clock() - self._began
@@ -177,6 +185,10 @@ class _Reader:
         self._waits: asyncio.Task[object] | None = None
         """The task that waits for a chunk right now."""
         self._expired = False
+
+    def waits(self) -> None:
+        """The backend works on being able to answer: the limit for the first token begins anew."""
+        self._first = self._loop.time() + self._limits.first_token
 
     def speaks(self) -> None:
         """The first token is there."""
