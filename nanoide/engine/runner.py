@@ -11,6 +11,7 @@ from pathlib import Path
 from nanoide.core.chat import Finish
 from nanoide.core.errors import Outcome
 from nanoide.engine.context import Context, Library, NativeError
+from nanoide.engine.drafting import PARAMETERS_MIN, Drafter
 from nanoide.engine.grammar import grammar_of
 from nanoide.engine.kvcache import KvCache
 from nanoide.engine.model import Model, Window
@@ -63,7 +64,7 @@ class Fatal(Exception):
 class _Work:
     """What is known of a job beside its sequence."""
 
-    __slots__ = ("fill", "output", "sampler", "sequence", "text", "wanted")
+    __slots__ = ("drafter", "fill", "output", "sampler", "sequence", "text", "wanted")
 
     def __init__(self, sequence: Sequence, sampler: Sampler, text: TextStream, wanted: int, fill: bool) -> None:
         self.sequence = sequence
@@ -72,6 +73,8 @@ class _Work:
         self.wanted = wanted
         self.fill = fill
         self.output = 0
+        self.drafter: Drafter | None = None
+        """Only where drafts may help: a greedy answer of a model that is not small."""
 
 
 class Runner:
@@ -87,10 +90,15 @@ class Runner:
         cells: int = CELLS,
         log: Callable[[str], None] = lambda line: None,
         ram_bytes: int = RAM_BYTES,
+        progress: Callable[[int], None] = lambda percent: None,
+        drafts: bool | None = None,
     ) -> None:
-        """Raises NativeError when the model or its context cannot be made."""
+        """Raises NativeError when the model or its context cannot be made.
+
+        `drafts` None: as the size of the model has it.
+        """
         self._memory = memory
-        self.model = Model(library, load.path, gpu_layers=load.gpu_layers, fim=load.fim)
+        self.model = Model(library, load.path, gpu_layers=load.gpu_layers, fim=load.fim, progress=progress)
         asked = load.context or 0
         cells = max(min(cells, max(CELLS_MIN, CELL_BUDGET // self.model.cell_bytes)), asked)
         self.window = min(asked or self.model.trained, self.model.trained, cells)
@@ -122,6 +130,7 @@ class Runner:
         )
         self._scheduler = Scheduler(self._cache, rows=ROWS)
         self._work: dict[int, _Work] = {}
+        self._drafts = self.model.partial and (self.model.parameters >= PARAMETERS_MIN if drafts is None else drafts)
         self._speed = 0.0
         self._row_s = 0.0
         self._decode_s = 0.0
@@ -189,7 +198,9 @@ class Runner:
             sampler = self.model.sampler(sampling, scored=fill)
         except GrammarRefused as error:
             return Failed(id=job.id, outcome="bad_request", message=str(error))
-        self._work[job.id] = _Work(sequence, sampler, TextStream(job.stop), job.max_output, fill)
+        work = self._work[job.id] = _Work(sequence, sampler, TextStream(job.stop), job.max_output, fill)
+        if sampling.plain and self._drafts:
+            work.drafter = Drafter()
         self._scheduler.add(sequence)
         return None
 
@@ -225,6 +236,10 @@ class Runner:
         if not step:
             return
         decoding = sum(each.count == 1 for each in step)
+        draft = self._draft(step[0]) if len(step) == 1 else []
+        if draft:
+            self._compute_draft(step[0], draft, replies)
+            return
         self._compute(step, replies)
         self._measure(sum(each.count for each in step), len(step), decoding, time.perf_counter() - begun)
 
@@ -266,6 +281,41 @@ class Runner:
             left.append(Rows(rows.sequence, start, max(1, rows.start + rows.count - start)))
         self._recover(code, left, replies)
 
+    def _draft(self, rows: Rows) -> list[int]:
+        """What a sequence that decodes alone may say next."""
+        sequence = rows.sequence
+        drafter = self._work[sequence.id].drafter
+        if drafter is None or rows.count != 1 or not rows.samples:
+            return []
+        return drafter.propose(sequence.tokens, min(sequence.limit - len(sequence.tokens), self._cache.free - 1))
+
+    def _compute_draft(self, rows: Rows, draft: list[int], replies: list[Reply]) -> None:
+        """Decode one row and a draft after it; what the model would not have said itself is forgotten."""
+        sequence, line, batch = rows.sequence, rows.sequence.line, self._context.batch
+        work = self._work[sequence.id]
+        assert line is not None
+        assert work.drafter is not None
+        batch.clear()
+        batch.add(line.slot, rows.start, sequence.tokens[rows.start :], wanted=True)
+        for at, token in enumerate(draft, start=rows.start + 1):
+            batch.add(line.slot, at, [token], wanted=True)
+        if self._context.decode() != 0:
+            self._cache.settle(line, sequence.tokens)
+            work.drafter = None  # whatever it was, the next step meets it without a draft
+            return
+        said = list[int]()
+        for row, guess in enumerate([*draft, None]):
+            said.append(self._context.sample(work.sampler, row))
+            if said[-1] != guess or self.model.ends(said[-1], fill=work.fill):
+                break
+        right = len(said) - 1
+        work.drafter.note(len(draft), right)
+        self._context.cut(line.slot, rows.start + 1 + right)
+        self._cache.extend(line, [sequence.tokens[-1], *draft[:right]])
+        for token in said:
+            if sequence.id in self._work:
+                self._say(work, token, replies)
+
     def _recover(self, code: int, step: list[Rows], replies: list[Reply]) -> None:
         """Find whose fault it was, by halves; the others go on.
 
@@ -300,6 +350,11 @@ class Runner:
         except DeadEnd as error:
             self._fail(sequence, "bad_request", str(error), replies)
             return
+        self._say(work, token, replies)
+
+    def _say(self, work: _Work, token: int, replies: list[Reply]) -> None:
+        """The next token of an answer."""
+        sequence = work.sequence
         if self.model.ends(token, fill=work.fill):
             self._finish(work, "stop", replies)
             return
