@@ -9,8 +9,9 @@ from tests.bench.figure import Figure
 
 NAMES = {
     "house": "what every later room relies on: start-up, first frame, memory, first token",
+    "engine": "dozens of sessions on one model, beside llama.cpp's own server and llama-cpp-python's",
 }
-"""Each is a module beside this one with `figures() -> Iterator[Figure]`, and what it measures."""
+"""Each is a module beside this one with `figures(*, quick: bool) -> Iterator[Figure]`, and what it measures."""
 
 
 def main(arguments: list[str]) -> int:
@@ -18,12 +19,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", epilog=known())
     parser.add_argument("name", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--check", action="store_true", help="exit with 1 when a figure is short")
+    parser.add_argument("--quick", action="store_true", help="less of everything: to see that it works, not how fast")
     asked = parser.parse_args(arguments)
     if asked.name not in NAMES:
         print(f"no benchmark {asked.name!r}; {known()}", file=sys.stderr)
         return 2
     short = False
-    figures: Iterator[Figure] = import_module(f"tests.bench.{asked.name}").figures()
+    figures: Iterator[Figure] = import_module(f"tests.bench.{asked.name}").figures(quick=asked.quick)
     for figure in figures:
         print(figure.line(), flush=True)
         short = short or figure.short

@@ -16,20 +16,30 @@ class Figure:
     """The most that is allowed; None where the figure is shown for comparison only."""
     compared: str = ""
     """What it was compared with in the same run, and how it was measured."""
+    least: float | None = None
+    """The least that is wanted, where more is better."""
 
     @property
     def short(self) -> bool:
         """True when the figure does not reach what it must."""
-        return self.value is None or (self.bound is not None and self.value > self.bound)
+        if self.value is None:
+            return True
+        too_much = self.bound is not None and self.value > self.bound
+        return too_much or (self.least is not None and self.value < self.least)
 
     def line(self) -> str:
         """Name, value, unit, bound, ok or short, what it was compared with."""
         value = "–" if self.value is None else f"{self.value:.2f}"
-        bound = "" if self.bound is None else f"≤ {self.bound:g}"
-        verdict = "short" if self.short else "ok" if self.bound is not None else ""
+        bound = f"≥ {self.least:g}" if self.least is not None else "" if self.bound is None else f"≤ {self.bound:g}"
+        verdict = "short" if self.short else "ok" if bound else ""
         return f"{self.name:<44} {value:>9} {self.unit:<3} {bound:<8} {verdict:<6} {self.compared}".rstrip()
 
 
 def p90(values: list[float]) -> float:
     """The value that nine in ten do not exceed."""
     return quantiles(values, n=10, method="inclusive")[8]
+
+
+def p95(values: list[float]) -> float:
+    """The value that nineteen in twenty do not exceed."""
+    return quantiles(values, n=20, method="inclusive")[18]

@@ -30,8 +30,8 @@ PROMPT_TOKENS = 200
 REPOSITORY = Path(__file__).parents[2]
 
 
-def figures() -> Iterator[Figure]:
-    """All figures of the house, each as soon as it is known."""
+def figures(*, quick: bool = False) -> Iterator[Figure]:
+    """All figures of the house, each as soon as it is known. It is quick as it is."""
     cores = os.cpu_count()
     yield Figure(
         "load before measuring", os.getloadavg()[0], "", None, f"{cores} cores; the bounds are for a quiet machine"

@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from nanoide.engine.context import Library
+from nanoide.engine.model import Model
 from tests.bench.__main__ import NAMES
 from tests.bench.figure import Figure, p90
+from tests.bench.gguf import Shape, made, text
 
 
 @pytest.mark.parametrize(
@@ -45,3 +49,28 @@ def test_an_unknown_name_lists_those_there_are() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert all(name in done.stderr for name in NAMES)
+
+
+def test_more_may_be_better() -> None:
+    """A figure with a least is short below it."""
+    assert Figure("speed", 7.9, "×", least=8.0).short
+    assert not Figure("speed", 8.0, "×", least=8.0).short
+    assert "≥ 8" in Figure("speed", 8.0, "×", least=8.0).line()
+
+
+def test_a_text_has_as_many_words_as_wanted_and_its_own_first() -> None:
+    """A word is a token; two texts share no beginning, and the same number makes the same text."""
+    assert len(text(40, 3).split()) == 40
+    assert text(40, 3) == text(40, 3)
+    assert len({text(5, number).split()[0] for number in range(1_000)}) == 1_000
+
+
+def test_the_model_of_dice_is_the_same_each_time_and_loads(tmp_path: Path) -> None:
+    """Made twice it has the same bytes; its words are one token each, and a prompt is as long as we say."""
+    small = Shape(width=64, heads=2, heads_kv=1, layers=1, hidden=64)
+    path = made(tmp_path / "one", small)
+    assert path.read_bytes() == made(tmp_path / "two", small).read_bytes()
+    model = Model(Library(lambda line: None), str(path), gpu_layers=0, fim="auto")
+    words = text(200, 1)
+    assert len(model.tokens(words)) == 200
+    assert b"".join(map(model.piece, model.tokens(words))).decode() == words
