@@ -51,7 +51,10 @@ BESIDE = 1.7
 BESIDE_S = 0.01
 """A step may always take as long as this: nobody sees it."""
 
-SLICE_MIN = 4
+ALONE_MIN = 32
+"""Rows of such a slice at least: with fewer each row costs twice as much."""
+
+BESIDE_MIN = 2
 
 FAULTS = 3
 """Computations of a single sequence that may fail in a row before the native context counts as lost."""
@@ -392,9 +395,9 @@ class Runner:
 
     def _slices(self) -> tuple[int, int]:
         """Prefill rows of a step beside decoding sequences, and of one without any."""
-        alone = max(SLICE_MIN, min(ROWS, int(STEP_S / self._row_s))) if self._row_s else ROWS // 4
+        alone = max(ALONE_MIN, min(ROWS, int(STEP_S / self._row_s))) if self._row_s else ROWS // 4
         # Where more wait for their first token than for their next one, the many outweigh the few.
-        return max(SLICE_MIN, min(alone, int(self._beside * max(1.0, self._scheduler.crowd)))), alone
+        return max(BESIDE_MIN, min(alone, int(self._beside * max(1.0, self._scheduler.crowd)))), alone
 
     def _measure(self, rows: int, sequences: int, decoding: int, seconds: float) -> None:
         """Learn from a step: how fast prefill is by row, decoding by token, and what decoding bears beside it."""
@@ -409,7 +412,7 @@ class Runner:
             self._decode_s = seconds if not self._decode_s else 0.9 * self._decode_s + 0.1 * seconds
         elif decoding and self._decode_s and self._scheduler.crowd <= 1.0:
             slow = seconds > max(BESIDE_S, BESIDE * self._decode_s)
-            self._beside = max(float(SLICE_MIN), min(float(ROWS), self._beside * (0.8 if slow else 1.05)))
+            self._beside = max(float(BESIDE_MIN), min(float(ROWS), self._beside * (0.8 if slow else 1.05)))
 
 
 def _sampling(job: Job, grammar: str) -> Sampling:

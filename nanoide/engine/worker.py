@@ -17,6 +17,7 @@ from nanoide.engine.protocol import (
     Command,
     Job,
     Load,
+    Loading,
     Park,
     ProtocolError,
     Ready,
@@ -66,7 +67,14 @@ def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list
     process = psutil.Process()
     cores = min(psutil.cpu_count(logical=False) or 1, _usable_cores())
     try:
-        runner = Runner(load, library, cores=max(1, cores), memory=lambda: process.memory_info().rss, log=_log)
+        runner = Runner(
+            load,
+            library,
+            cores=max(1, cores),
+            memory=lambda: process.memory_info().rss,
+            log=_log,
+            progress=_Progress(say).note,
+        )
     except NativeError as error:
         say([Unusable(reason=str(error))])
         return 0
@@ -107,6 +115,19 @@ def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list
             replies.append(runner.vitals())
         if replies:
             say(replies)
+
+
+class _Progress:
+    """Tells of a load, each percent once."""
+
+    def __init__(self, say: Callable[[list[Reply]], None]) -> None:
+        self._say = say
+        self._told = -1
+
+    def note(self, percent: int) -> None:
+        if percent > self._told:
+            self._told = percent
+            self._say([Loading(percent=percent)])
 
 
 def _commands(inbox: "SimpleQueue[Command | None]", *, wait: bool) -> list[Command | None]:
