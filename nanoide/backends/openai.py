@@ -15,7 +15,16 @@ from nanoide.core.errors import BackendError
 from nanoide.core.usage import Usage
 from nanoide.settings import BackendTable
 
-_OPTIONAL = ("stream_options", "seed", "top_p", "temperature", "stop", "max_tokens")
+_OPTIONAL = (
+    "stream_options",
+    "seed",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "temperature",
+    "stop",
+    "max_tokens",
+)
 """Parameters that some servers refuse; each is left out from the first refusal on."""
 
 _GRACE = 2.0
@@ -38,7 +47,9 @@ class OpenAIBackend(HttpBackend):
         self._without: set[str] = set()
 
     def objection(self, prompt: Prompt) -> str:
-        """None, but for a prompt to fill in with a server that cannot."""
+        """None, but for a grammar, and for a prompt to fill in with a server that cannot."""
+        if prompt.grammar:
+            return "holds to no grammar"
         if prompt.messages or (prompt.fill is not None and self._fills):
             return ""
         return "there is nothing to ask" if prompt.fill is None else "has no completions with a suffix"
@@ -100,6 +111,14 @@ class OpenAIBackend(HttpBackend):
             body["stop"] = list(prompt.stop[:4])  # more are refused by some; the rest is held to here
         if prompt.seed is not None:
             body["seed"] = prompt.seed
+        if prompt.frequency_penalty:
+            body["frequency_penalty"] = prompt.frequency_penalty
+        if prompt.presence_penalty:
+            body["presence_penalty"] = prompt.presence_penalty
+        if prompt.json_schema:
+            # Never left out when it is refused: without it the answer would not be what was asked for.
+            schema = {"name": "answer", "schema": _schema(prompt.json_schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if fill and prompt.fill is not None:
             body["prompt"] = prompt.fill.prefix
             body["suffix"] = prompt.fill.suffix
@@ -235,6 +254,13 @@ class _Reader:
         cached = told.prompt_tokens_details.cached_tokens if told.prompt_tokens_details is not None else None
         read = max(0, told.prompt_tokens)
         return Usage(input=read, output=max(0, told.completion_tokens), cache_read=min(max(0, cached or 0), read))
+
+
+def _schema(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise BackendError(f"json_schema is not JSON: {error}", outcome="bad_request") from error
 
 
 def estimate(prompt: Prompt, text: str, *, fill: bool) -> Usage:
