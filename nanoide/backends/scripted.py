@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from nanoide.backends.base import Health
-from nanoide.core.chat import Chunk, End, Prompt, Text
+from nanoide.core.chat import Chunk, End, Prompt, Text, Waits
 from nanoide.core.errors import BackendError, Outcome
 from nanoide.core.policy import Tier, Where
 from nanoide.core.usage import Usage
@@ -33,7 +33,7 @@ class Hang(Value, frozen=True):
     """Nothing more ever comes."""
 
 
-Step = str | Pause | Fail | Cut | Hang | End | asyncio.Event
+Step = str | Waits | Pause | Fail | Cut | Hang | End | asyncio.Event
 """A piece of text, or something else that happens. An Event is waited for."""
 
 
@@ -83,6 +83,8 @@ class ScriptedBackend:
                         if step:
                             said += 1
                             yield Text(step)
+                    case Waits():
+                        yield step
                     case Pause():
                         await asyncio.sleep(step.seconds)
                     case asyncio.Event():

@@ -241,10 +241,11 @@ class KvCache:
             self._parking.settle(key)
 
     def stow(self) -> None:
-        """The process ends: all idle lines and stems that may last go to files, the last used ones first."""
+        """The process ends: all lines and stems that may last go to files, the last used ones first."""
         if self._parking is None:
             return
-        for line in sorted((*self._idle.values(), *self._stems.values()), key=lambda each: -each.seen):
+        lines = (*self._idle.values(), *self._busy.values(), *self._stems.values())
+        for line in sorted(lines, key=lambda each: -each.seen):
             if line.lasting:
                 self._park(line, now=True)
                 self._parking.flush()

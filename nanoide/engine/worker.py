@@ -31,6 +31,11 @@ from nanoide.engine.protocol import (
 VITALS_S = 0.5
 """Seconds between reports while the engine works."""
 
+RAM_LEAST = 64 * 1024 * 1024
+
+RAM_MOST = 1024 * 1024 * 1024
+"""Bytes of sequences that rest in RAM, at most: a sixteenth of the machine's memory, between these."""
+
 STOW_S = 1.5
 """Seconds that the process may take to park what it holds when its parent is gone; after that it ends at once."""
 
@@ -73,6 +78,7 @@ def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list
             cores=max(1, cores),
             memory=lambda: process.memory_info().rss,
             log=_log,
+            ram_bytes=min(max(psutil.virtual_memory().total // 16, RAM_LEAST), RAM_MOST),
             progress=_Progress(say).note,
         )
     except NativeError as error:

@@ -59,20 +59,25 @@ class Try:
     async def run(self, leave: Pass) -> AsyncGenerator[Rung | Text | End, None]:
         """The rung, its texts, its end. Raises BackendError, with the backend's name in front.
 
-        The rung comes again, with the reason, each time the backend says what it waits for.
+        The rung comes again each time the backend says what it waits for, with that as its reason, and once
+        more when the waiting is over.
         """
         try:
             yield self._rung
             self._began = self._clock()
-            end = None
+            end, waits = None, False
             stream = await self._gate.open(leave)
             reader = _Reader(stream, self._limits)
             try:
                 while end is None:
                     chunk = await reader.next()
+                    if waits and not isinstance(chunk, Waits):
+                        waits = False
+                        yield self._rung
                     if isinstance(chunk, End):
                         end = chunk
                     elif isinstance(chunk, Waits):
+                        waits = True
                         reader.waits()
                         yield msgspec.structs.replace(self._rung, reason=chunk.reason, passed=())
                     elif chunk.text:
