@@ -40,7 +40,9 @@ class AnthropicBackend(HttpBackend):
         self._without: set[str] = set()
 
     def objection(self, prompt: Prompt) -> str:
-        """None for a prompt with messages."""
+        """None for a prompt with messages, when nothing is asked of their form."""
+        if prompt.grammar or prompt.json_schema:
+            return "holds to no grammar or schema"
         if prompt.messages:
             return ""
         return "there is nothing to ask" if prompt.fill is None else "chats only, does not fill in"
