@@ -90,6 +90,7 @@ class Parking:
         self._lock = Lock()
         self._jobs = SimpleQueue[Entry | None]()
         self._writer: Thread | None = None
+        self._pending = 0
         if self._folder is not None:
             self._take_up(self._folder)
 
@@ -97,6 +98,11 @@ class Parking:
     def count(self) -> int:
         """Sequences at rest."""
         return len(self._entries)
+
+    @property
+    def writing(self) -> bool:
+        """True while files are being written."""
+        return self._pending > 0
 
     @property
     def ram_bytes(self) -> int:
@@ -219,6 +225,8 @@ class Parking:
 
     def _write_soon(self, entry: Entry) -> None:
         entry.writing = True
+        with self._lock:
+            self._pending += 1
         if self._writer is None:
             self._writer = Thread(target=self._write_all, name="parking", daemon=True)
             self._writer.start()
@@ -228,15 +236,15 @@ class Parking:
         """The writer's thread."""
         while (entry := self._jobs.get()) is not None:
             data = entry.data
-            if entry.gone or data is None or self._folder is None:
-                continue
-            path = file_of(self._folder, entry.key)
-            try:
-                self._write(path, entry, data)
-            except OSError as error:
-                self._log(f"a sequence could not be parked on disk: {error.strerror}")
-                entry.lasting = False
+            if data is not None and self._folder is not None and not entry.gone:
+                try:
+                    self._write(file_of(self._folder, entry.key), entry, data)
+                except OSError as error:
+                    self._log(f"a sequence could not be parked on disk: {error.strerror}")
+                    entry.lasting = False
             entry.writing = False
+            with self._lock:
+                self._pending -= 1
 
     def _write(self, path: Path, entry: Entry, data: bytes) -> None:
         space = os.statvfs(path.parent)

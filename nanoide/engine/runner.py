@@ -150,6 +150,11 @@ class Runner:
         """True while there is a next step."""
         return self._scheduler.busy
 
+    @property
+    def settling(self) -> bool:
+        """True while something is written that `vitals` will tell of."""
+        return self._parking.writing
+
     def vitals(self) -> Vitals:
         """How the engine is."""
         return Vitals(

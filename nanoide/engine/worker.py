@@ -90,7 +90,9 @@ def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list
     while True:
         replies = list[Reply]()
         began = runner.busy
-        for command in _commands(inbox, wait=not began):
+        settling = runner.settling
+        tell = settling and not began
+        for command in _commands(inbox, wait=not began, timeout=VITALS_S if settling else None):
             match command:
                 case Job():
                     failed = runner.add(command)
@@ -103,8 +105,10 @@ def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list
                     runner.cancel(command.id)
                 case Park():
                     runner.park(command.key)
+                    tell = True
                 case Release():
                     runner.release(command.key)
+                    tell = True
                 case Load():
                     _log("a second Load was ignored")
                 case _:
@@ -116,7 +120,7 @@ def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list
             say(replies)
             return EXIT_FATAL
         now = time.monotonic()
-        if runner.busy != began or now - reported > VITALS_S:
+        if tell or runner.busy != began or now - reported > VITALS_S:
             reported = now
             replies.append(runner.vitals())
         if replies:
@@ -136,10 +140,12 @@ class _Progress:
             self._say([Loading(percent=percent)])
 
 
-def _commands(inbox: "SimpleQueue[Command | None]", *, wait: bool) -> list[Command | None]:
-    """All commands that are there; waits for one when asked to."""
-    commands = [inbox.get()] if wait else []
+def _commands(inbox: "SimpleQueue[Command | None]", *, wait: bool, timeout: float | None) -> list[Command | None]:
+    """All commands that are there; waits for one when asked to, at most for `timeout`. None: no more will come."""
+    commands = list[Command | None]()
     try:
+        if wait:
+            commands.append(inbox.get(timeout=timeout))
         while True:
             commands.append(inbox.get_nowait())
     except Empty:

@@ -20,6 +20,7 @@ from nanoide.core.errors import BackendError
 from nanoide.engine.parking import file_of
 from nanoide.paths import bundled_model
 from nanoide.settings import BackendTable
+from tests.engine.gguf import variant
 
 TABLE = BackendTable(name="nano", kind="llama", model="nano")
 
@@ -357,6 +358,10 @@ async def test_a_parked_session_survives_engine_and_hub(make: Make, tmp_path: Pa
     question = Prompt(fill=long, max_output=4, temperature=0.0, session="a", priority="visible")
     await answer(backend, question)
     backend.park("a")
+    async with asyncio.timeout(20):
+        while not backend.health().disk_bytes:  # the engine tells by itself
+            await asyncio.sleep(0.01)
+    assert backend.health().parked == 1
     await answer(backend, msgspec.structs.replace(question, session="b"))
     await backend.aclose()
     assert len(list(folder.iterdir())) >= 2, "the idle session is kept too"
@@ -371,3 +376,24 @@ async def test_a_parked_session_survives_engine_and_hub(make: Make, tmp_path: Pa
     again.release("a")
     again.release("b")
     assert not {file_of(folder, "a"), file_of(folder, "b")} & set(folder.iterdir())
+
+
+async def test_the_form_of_an_answer_holds_through_the_process(make: Make) -> None:
+    """A schema holds, a parameter out of its range is refused by name, and the end says how sure the model was."""
+    backend = make()
+    text, end = await answer(backend, prompt(json_schema='{"type": "integer", "minimum": 3, "maximum": 5}'))
+    assert text in {"3", "4", "5"}
+    assert end.logprob is not None
+    assert end.logprob < 0
+    with pytest.raises(BackendError, match=r"min_p is 2\.0; allowed: 0 to 1") as caught:
+        await answer(backend, prompt(min_p=2.0))
+    assert caught.value.outcome == "bad_request"
+    assert backend.health().device
+
+
+async def test_a_stand_in_for_a_template_is_told(make: Make, tmp_path: Path) -> None:
+    """A model whose template is broken chats all the same, and its health says with which one."""
+    backend = make(model=variant(tmp_path / "broken.gguf", template="{% for"))
+    assert (await answer(backend, Prompt(messages=(Message("user", "hello"),), max_output=2)))[1].usage.input > 0
+    assert backend.health().state == "ready"
+    assert "ChatML stands in" in backend.health().reason
