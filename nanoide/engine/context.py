@@ -58,9 +58,9 @@ class Library:
                     self.complaint = line.partition(": ")[2] or line
                 log(line)
 
-        # ctypes does not hold the callback: it must live as long as the library may call it.
-        self._hear = self.lib.llama_log_callback(hear)
-        self.lib.llama_log_set(self._hear, None)
+        # ctypes does not hold the callback: it must live as long as the library may call it, which is always.
+        self.lib.nanoide_hears = self.lib.llama_log_callback(hear)
+        self.lib.llama_log_set(self.lib.nanoide_hears, None)
         self.lib.llama_backend_init()
 
     @property
