@@ -307,3 +307,21 @@ async def test_probing_lists_the_models() -> None:
         await asked.aclose()
     assert (await asked.probe()).state == "down"
     await asked.aclose()
+
+
+async def test_the_form_of_an_answer_is_passed_on_or_refused() -> None:
+    """A schema and penalties go to the server, a schema that is none goes nowhere, and a grammar is declined."""
+    messages = PROMPT.messages
+    asked = Prompt(messages=messages, json_schema='{"type": "null"}', presence_penalty=0.5)
+    async with serve(stream(*chat("null"), "[DONE]")) as server:
+        backend = _backend(server.url)
+        assert _said(await _ask(backend, asked)) == "null"
+        with pytest.raises(BackendError) as caught:
+            await _ask(backend, Prompt(messages=messages, json_schema="{"))
+        await _ask(backend, PROMPT)
+    assert caught.value.outcome == "bad_request"
+    first, last = server.requests
+    assert first.body["response_format"]["json_schema"]["schema"] == {"type": "null"}
+    assert first.body["presence_penalty"] == 0.5
+    assert not {"response_format", "presence_penalty", "frequency_penalty"} & set(last.body)
+    assert backend.objection(Prompt(messages=messages, grammar='root ::= "a"')) == "holds to no grammar"
