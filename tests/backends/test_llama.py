@@ -359,7 +359,7 @@ async def test_a_parked_session_survives_engine_and_hub(make: Make, tmp_path: Pa
     await answer(backend, question)
     backend.park("a")
     async with asyncio.timeout(20):
-        while not backend.health().disk_bytes:  # the engine tells by itself
+        while not backend.health().disk_bytes:  # noqa: ASYNC110 -- the engine tells by itself, of nothing to wait for
             await asyncio.sleep(0.01)
     assert backend.health().parked == 1
     await answer(backend, msgspec.structs.replace(question, session="b"))
