@@ -24,6 +24,7 @@ from nanoide.core.events import (
 )
 from nanoide.core.session import apply
 from nanoide.paths import Paths
+from tests.backends.servers import chat, serve, stream
 
 SOURCE = '''"""A tiny module."""
 
@@ -145,25 +146,31 @@ async def test_a_file_that_is_missing_fails_the_turn_with_a_reason(hub: Connecti
     assert "none.py" in last.message
 
 
-async def test_eight_turns_killed_with_the_hub_are_told_as_interrupted(
-    hub: Connection, paths: Paths, folder: Path, silent_server: str
+async def test_eight_streams_killed_with_the_hub_are_told_as_interrupted(
+    hub: Connection, paths: Paths, folder: Path
 ) -> None:
-    """After kill -9 every acknowledged question is there, and says that it was interrupted."""
-    paths.config.write_text(
-        f'[[backend]]\nname = "slow"\nkind = "openai"\nbase_url = "{silent_server}"\nmodel = "m"\n'
-        '[route.default]\nladder = ["slow"]\n'
-    )
-    await reloaded(hub, "slow")
-    asked = [await Asking.start(hub, explain(folder, text=f"question {n}")) for n in range(8)]
-    os.kill((await hub.call(wire.ReadStatus())).pid, signal.SIGKILL)
-    async for _ in hub.notices():
-        pass
+    """After kill -9 in mid-stream every acknowledged question is there, and says that it was interrupted."""
+    async with serve(stream(*chat("half an ", "answer", finish=None), asyncio.Event())) as server:
+        paths.config.write_text(
+            f'[[backend]]\nname = "slow"\nkind = "openai"\nbase_url = "{server.url}"\nmodel = "m"\n'
+            '[route.default]\nladder = ["slow"]\n'
+        )
+        await reloaded(hub, "slow")
+        asked = [await Asking.start(hub, explain(folder, text=f"question {n}")) for n in range(8)]
+        for asking in asked:
+            async for event in asking.events():
+                if isinstance(event, TextArrived):
+                    break
+        os.kill((await hub.call(wire.ReadStatus())).pid, signal.SIGKILL)
+        async for _ in hub.notices():
+            pass
     async with await connect(paths, client="test") as again:
         for number, asking in enumerate(asked):
             session = await again.call(wire.FindSession(name=asking.asked.session.id))
             (turn,) = session.turns
             assert turn.asked == f"question {number}"
             assert (session.state, turn.error) == ("failed", "Interrupted")
+            assert "interrupted" in turn.message
 
 
 async def test_a_stopped_turn_is_cancelled_and_the_next_one_goes_on(
