@@ -74,7 +74,6 @@ class Residency:
         """From now on its memory counts."""
         if resident not in self._residents:
             self._residents.append(resident)
-        self._look_later()
 
     def leave(self, resident: Resident) -> None:
         """It does not count any more."""
@@ -106,6 +105,8 @@ class Residency:
     def arrived(self, resident: Resident) -> None:
         """The load is over: what it took is taken."""
         self._promised.pop(id(resident), None)
+        if resident in self._residents:
+            self._look_later()
 
     async def relieve(self) -> None:
         """End idle models while the machine is short of memory, the least valuable first."""
@@ -132,8 +133,8 @@ class Residency:
 
     def _look(self) -> None:
         self._timer = None
-        if not self._residents:
-            return
+        if not any(each.loaded for each in self._residents):
+            return  # the next load begins to look again
         if self._looking is None or self._looking.done():
             available, total = self._memory()
             if available < self._spare(total):

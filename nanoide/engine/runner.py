@@ -19,7 +19,7 @@ from nanoide.engine.parking import RAM_BYTES, Parking, fingerprint
 from nanoide.engine.protocol import Done, Facts, Failed, Job, Load, Piece, Reply, Vitals
 from nanoide.engine.sampler import DeadEnd, GrammarRefused, Sampler
 from nanoide.engine.sampling import Sampling, TextStream, check
-from nanoide.engine.scheduler import Rows, Scheduler, Sequence
+from nanoide.engine.scheduler import GROUP, Rows, Scheduler, Sequence
 from nanoide.engine.template import TemplateError
 
 ROWS = 512
@@ -54,7 +54,7 @@ BESIDE_S = 0.01
 ALONE_MIN = 32
 """Rows of such a slice at least: with fewer each row costs twice as much."""
 
-BESIDE_MIN = 2
+BESIDE_MIN = GROUP
 
 FAULTS = 3
 """Computations of a single sequence that may fail in a row before the native context counts as lost."""
@@ -105,13 +105,13 @@ class Runner:
         asked = load.context or 0
         cells = max(min(cells, max(CELLS_MIN, CELL_BUDGET // self.model.cell_bytes)), asked)
         self.window = min(asked or self.model.trained, self.model.trained, cells)
-        slots = SLOTS if self.model.partial else 8
+        slots, stems = (SLOTS, STEMS) if self.model.partial else (8, 0)
         self._context = Context(
             library.lib,
             self.model.native,
             cells=cells,
             rows=ROWS,
-            slots=slots + STEMS,
+            slots=slots + stems,
             threads=load.threads or cores,
         )
         self._cells = cells
@@ -127,7 +127,7 @@ class Runner:
             cells=cells,
             slots=slots,
             keep=int(cells * KEEP),
-            stems=STEMS,
+            stems=stems,
             partial=self.model.partial,
             parking=self._parking,
         )

@@ -18,6 +18,9 @@ PATIENCE = 8
 GUEST_ROWS = 16
 """Prefill rows for lower work in a step that it shares with higher work."""
 
+GROUP = 4
+"""The library computes rows by fours; each row that is left over costs as much as four."""
+
 AGEING = 256
 """Steps after which one that waits for a line moves up a level among those who wait; never to the highest."""
 
@@ -209,6 +212,8 @@ class Scheduler:
         top = members[0].level if members else 0
         if step:
             left = min(left, beside)
+            if left >= GROUP:
+                left -= (len(step) + left) % GROUP
         elif top > 0:  # nobody to hold up yet, but a completion that comes now waits for the step to end
             left = min(left, alone)
         leaders = list[Sequence]()
