@@ -87,10 +87,10 @@ def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list
     runner.warm()
     say([Ready(facts=runner.facts), runner.vitals()])
     reported = time.monotonic()
+    settling = False
     while True:
         replies = list[Reply]()
         began = runner.busy
-        settling = runner.settling
         tell = settling and not began
         for command in _commands(inbox, wait=not began, timeout=VITALS_S if settling else None):
             match command:
@@ -120,6 +120,7 @@ def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list
             say(replies)
             return EXIT_FATAL
         now = time.monotonic()
+        settling = runner.settling  # looked at first: what ends from here on is told the next time
         if tell or runner.busy != began or now - reported > VITALS_S:
             reported = now
             replies.append(runner.vitals())
