@@ -4,6 +4,8 @@ Threads of a step wait for each other a hundred times. On idle cores more of the
 something else wants the cores, a step with all of them takes many times as long as one with fewer.
 """
 
+from collections import defaultdict
+
 SMALL_STEP = 250_000_000
 """Parameters times rows below which one thread computes a step. Waiting for a second one would cost more
 than it brings (0.6 against 0.4 ms on idle cores), and far more when the cores are busy (0.6 against 6 ms)."""
@@ -14,11 +16,9 @@ SLOW = 1.5
 RETRY = 16
 """Steps after which all threads are tried again."""
 
-_PREFILL_ROWS = 32
-
 
 class _Cost:
-    """Seconds a row, of steps of one kind."""
+    """Seconds a row, of steps of about one size: a row alone costs twice what it costs among sixteen."""
 
     __slots__ = ("all", "best", "few", "since")
 
@@ -32,20 +32,21 @@ class _Cost:
 
 
 class Crew:
-    """Chooses between all threads and half of them, apart for prefill and decoding."""
+    """Chooses between all threads and half of them, apart for each doubling of the rows."""
 
     def __init__(self, threads: int, parameters: int) -> None:
         """`threads` at most, for a model of so many `parameters`."""
         self._all = max(1, threads)
         self._few = max(1, threads // 2)
         self._small = SMALL_STEP // max(1, parameters)
-        self._costs = {False: _Cost(), True: _Cost()}
+        self._costs: defaultdict[int, _Cost] = defaultdict(_Cost)
+        """By how often the rows can be halved."""
 
     def choose(self, rows: int) -> int:
         """Threads for a step of `rows` rows."""
         if rows <= self._small:
             return 1
-        cost = self._costs[rows >= _PREFILL_ROWS]
+        cost = self._costs[rows.bit_length()]
         if cost.all <= SLOW * cost.best or cost.since >= RETRY or (cost.few and cost.few >= cost.all):
             return self._all
         return self._few
@@ -54,7 +55,7 @@ class Crew:
         """A step of `rows` rows took `seconds`."""
         if rows <= self._small or seconds <= 0:
             return
-        cost = self._costs[rows >= _PREFILL_ROWS]
+        cost = self._costs[rows.bit_length()]
         each = seconds / rows
         if threads == self._all:
             cost.since = 0
