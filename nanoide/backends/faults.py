@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
@@ -138,6 +137,8 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         elif re.fullmatch(r"\s*\d+(\.\d+)?\s*", text):
             seconds = float(text)
         else:
+            from email.utils import parsedate_to_datetime  # rarely needed, and slow to import
+
             date = parsedate_to_datetime(text)
             if date.tzinfo is None:
                 date = date.replace(tzinfo=UTC)
