@@ -19,7 +19,8 @@ from nanoide.engine.parking import RAM_BYTES, Parking, fingerprint
 from nanoide.engine.protocol import Done, Facts, Failed, Job, Load, Piece, Reply, Vitals
 from nanoide.engine.sampler import DeadEnd, GrammarRefused, Sampler
 from nanoide.engine.sampling import Sampling, TextStream, check
-from nanoide.engine.scheduler import GROUP, Rows, Scheduler, Sequence
+from nanoide.engine.pace import Pace
+from nanoide.engine.scheduler import Rows, Scheduler, Sequence
 from nanoide.engine.template import TemplateError
 
 ROWS = 512
@@ -41,20 +42,6 @@ CELL_BUDGET = 1 << 30
 
 KEEP = 0.5
 """Part of the cells that idle sequences may hold. Every step attends over all cells in use, idle ones included."""
-
-STEP_S = 0.04
-"""A prefill that nobody decodes beside is sliced so that a step takes about this long: what comes waits for its end."""
-
-BESIDE = 1.7
-"""Prefill beside decoding sequences makes a step at most so many times as long as without."""
-
-BESIDE_S = 0.01
-"""A step may always take as long as this: nobody sees it."""
-
-ALONE_MIN = 32
-"""Rows of such a slice at least: with fewer each row costs twice as much."""
-
-BESIDE_MIN = GROUP
 
 FAULTS = 3
 """Computations of a single sequence that may fail in a row before the native context counts as lost."""
@@ -135,9 +122,7 @@ class Runner:
         self._work: dict[int, _Work] = {}
         self._drafts = self.model.partial and (self.model.parameters >= PARAMETERS_MIN if drafts is None else drafts)
         self._speed = 0.0
-        self._row_s = 0.0
-        self._decode_s = 0.0
-        self._beside = 32.0
+        self._pace = Pace(ROWS)
         self._faults = 0
 
     @property
@@ -238,18 +223,21 @@ class Runner:
 
     def step(self, replies: list[Reply]) -> None:
         """Compute once; what there is to say is added to `replies`. Raises Fatal when the context is beyond use."""
-        begun = time.perf_counter()
         self._scheduler.admit()
-        step = self._scheduler.plan(*self._slices())
+        step = self._scheduler.plan(self._pace.alone, self._pace.beside)
         if not step:
             return
-        decoding = sum(each.count == 1 for each in step)
         draft = self._draft(step[0]) if len(step) == 1 else []
         if draft:
             self._compute_draft(step[0], draft, replies)
             return
+        begun = time.perf_counter()
         self._compute(step, replies)
-        self._measure(sum(each.count for each in step), len(step), decoding, time.perf_counter() - begun)
+        seconds = max(time.perf_counter() - begun, 1e-6)
+        self._pace.note(sum(each.count for each in step), seconds)
+        if all(each.count == 1 for each in step):
+            speed = len(step) / seconds
+            self._speed = 0.9 * self._speed + 0.1 * speed if self._speed else speed
 
     def _prompt(self, job: Job, fill: bool) -> list[int]:
         if fill and job.fill is not None:
@@ -397,27 +385,6 @@ class Runner:
         work.sampler.free()
         self._scheduler.end(sequence, keep=False)
         replies.append(Failed(id=sequence.id, outcome=outcome, message=f"{self.model.name}: {message}"))
-
-    def _slices(self) -> tuple[int, int]:
-        """Prefill rows of a step beside decoding sequences, and of one without any."""
-        alone = max(ALONE_MIN, min(ROWS, int(STEP_S / self._row_s))) if self._row_s else ROWS // 4
-        # Where more wait for their first token than for their next one, the many outweigh the few.
-        return max(BESIDE_MIN, min(alone, int(self._beside * max(1.0, self._scheduler.crowd)))), alone
-
-    def _measure(self, rows: int, sequences: int, decoding: int, seconds: float) -> None:
-        """Learn from a step: how fast prefill is by row, decoding by token, and what decoding bears beside it."""
-        if rows >= 4 * sequences:
-            each = seconds / rows
-            # Believe a fast step more than a slow one: what else runs on the machine only ever slows it.
-            weight = 0.5 if each < self._row_s or not self._row_s else 0.1
-            self._row_s = (1 - weight) * (self._row_s or each) + weight * each
-        if decoding == sequences:
-            speed = sequences / max(seconds, 1e-6)
-            self._speed = speed if not self._speed else 0.9 * self._speed + 0.1 * speed
-            self._decode_s = seconds if not self._decode_s else 0.9 * self._decode_s + 0.1 * seconds
-        elif decoding and self._decode_s and self._scheduler.crowd <= 1.0:
-            slow = seconds > max(BESIDE_S, BESIDE * self._decode_s)
-            self._beside = max(float(BESIDE_MIN), min(float(ROWS), self._beside * (0.8 if slow else 1.05)))
 
 
 def _sampling(job: Job, grammar: str) -> Sampling:

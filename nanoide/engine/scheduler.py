@@ -5,9 +5,12 @@ one token that is not in the cache yet, the one sampled last; one that prefills 
 is therefore only to give the line back: what was generated is prefilled again later, nothing is lost.
 """
 
+from collections.abc import Callable
+
 from nanoide.core.chat import PRIORITIES, Priority
 from nanoide.core.value import Value
 from nanoide.engine.kvcache import SHARE_MIN, KvCache, Line
+from nanoide.engine.pace import GROUP, TILE
 
 HEADROOM = 32
 """Tokens of its answer for which a sequence must find room when it is admitted."""
@@ -18,8 +21,15 @@ PATIENCE = 8
 GUEST_ROWS = 16
 """Prefill rows for lower work in a step that it shares with higher work."""
 
-GROUP = 4
-"""The library computes rows by fours; each row that is left over costs as much as four."""
+CROWD = 4
+"""So many sequences that wait for their first token, and at least a quarter as many as decode, go first: each row of
+their prompts is cheaper in a step of its own, and the more decode together later, the cheaper is each of theirs."""
+
+FILLS = 3
+"""Steps for such a crowd, after which those who decode have one: their streams slow down and never stand still."""
+
+DECODING = TILE - GROUP
+"""Sequences that decode in one step."""
 
 AGEING = 256
 """Steps after which one that waits for a line moves up a level among those who wait; never to the highest."""
@@ -70,7 +80,7 @@ class Sequence:
         self.line: Line | None = None
         """None while it waits."""
         self.reused = 0
-        """Tokens of the prompt that the cache had when it was first admitted."""
+        """Tokens of the prompt that were not computed for it."""
 
     @property
     def ahead(self) -> int:
@@ -112,8 +122,8 @@ class Scheduler:
         self._running: list[Sequence] = []
         self._arrivals = 0
         self._steps = 0
-        self.crowd = 0.0
-        """Of the last step: how many prefilled for each that decoded."""
+        self._fills = 0
+        """Steps for a crowd since those who decode had one."""
 
     @property
     def running(self) -> int:
@@ -184,16 +194,14 @@ class Scheduler:
         sequence.line = None
         self._wait(sequence)
 
-    def plan(self, beside: int, alone: int | None = None) -> list[Rows]:
-        """The next step. Prefill gets at most `beside` rows where someone decodes, else `alone`; None means the same.
+    def plan(self, alone: int, beside: Callable[[int], int] | None = None) -> list[Rows]:
+        """The next step. Prefill gets at most `alone` rows, and `beside(n)` where `n` sequences decode.
 
-        A completion that nobody decodes beside gets them all.
-
-        Every decoding sequence of the step has its row before any prefill takes one. Sequences are
-        preempted, lowest first, when the cache has no room for the step.
+        A completion that nobody decodes beside gets all rows. Every decoding sequence of the step has its row
+        before any prefill takes one. Sequences are preempted, lowest first, when the cache has no room for the step.
         """
         while True:
-            step = self._choose(beside, alone or beside)
+            step = self._choose(alone, beside or (lambda decoding: alone))
             if self._cache.room(sum(each.count for each in step)) or len(self._running) == 1:
                 break
             self.preempt(self._lowest())
@@ -204,33 +212,52 @@ class Scheduler:
             rows.sequence.passed = 0
         return step
 
-    def _choose(self, beside: int, alone: int) -> list[Rows]:
+    def _choose(self, alone: int, beside: Callable[[int], int]) -> list[Rows]:
         members = self._members()
-        step = [Rows(each, len(each.tokens) - 1, 1) for each in members if each.ahead == 1][: self._rows]
-        self.crowd = (len(members) - len(step)) / len(step) if step else 0.0
-        left = self._rows - len(step)
         top = members[0].level if members else 0
+        for each in members:
+            self._adopt(each)
+        decoding = sorted((each for each in members if each.ahead == 1), key=lambda each: -each.passed)
+        prefilling = [each for each in members if each.ahead > 1]
+        if self._crowded(sum(each.level == top for each in prefilling), len(decoding)):
+            decoding = []
+        step = [Rows(each, len(each.tokens) - 1, 1) for each in decoding[: min(self._rows, DECODING)]]
+        left = self._rows - len(step)
         if step:
-            left = min(left, beside)
+            left = min(left, beside(len(step)))
             if left >= GROUP:
                 left -= (len(step) + left) % GROUP
         elif top > 0:  # nobody to hold up yet, but a completion that comes now waits for the step to end
             left = min(left, alone)
         leaders = list[Sequence]()
-        for each in members:
-            if each.line is None or each.ahead < 2:
-                continue
-            self._cache.adopt(each.line, each.tokens)
+        for each in prefilling:
             if each.level > top:
                 left = min(left, GUEST_ROWS)
-            ahead = each.ahead
-            if left < 1 or (ahead > 1 and _follows(each, leaders)):
+            if left < 1 or _follows(each, leaders):
                 continue
-            count = min(ahead, left)
-            step.append(Rows(each, len(each.tokens) - ahead, count))
+            count = min(each.ahead, left)
+            step.append(Rows(each, len(each.tokens) - each.ahead, count))
             left -= count
             leaders.append(each)
         return step
+
+    def _crowded(self, prefilling: int, decoding: int) -> bool:
+        """True when the next step is for a crowd that waits for its first token."""
+        self._fills += 1
+        if not decoding or prefilling < CROWD or prefilling * 4 < decoding or self._fills > FILLS:
+            self._fills = 0
+            return False
+        return True
+
+    def _adopt(self, sequence: Sequence) -> None:
+        """What others computed meanwhile of its beginning is its own."""
+        assert sequence.line is not None
+        if sequence.ahead < 2:
+            return
+        before = sequence.ahead
+        self._cache.adopt(sequence.line, sequence.tokens)
+        if len(sequence.tokens) == sequence.prompt:
+            sequence.reused += before - sequence.ahead
 
     def _members(self) -> list[Sequence]:
         """Who shares the next step: the highest level, and those who waited long enough for it."""
