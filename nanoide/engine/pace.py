@@ -4,6 +4,7 @@ A step is as long as its rows are dear, and whoever decodes in it waits for all 
 """
 
 from collections import deque
+from statistics import median
 
 GROUP = 4
 """The library computes rows by fours; each row that is left over costs as much as four."""
@@ -15,14 +16,30 @@ cell that one of them sees: right for prompts, dear for rows of many sessions.""
 STEP_S = 0.04
 """A prefill that nobody decodes beside is sliced so that a step takes about this long: what comes waits for its end."""
 
-BESIDE = 1.7
+BESIDE = 1.6
 """Prefill beside decoding sequences makes a step at most so many times as long as without."""
 
 BESIDE_S = 0.01
 """A step may always take as long as this: nobody sees it."""
 
 _KEPT = 5
-"""Steps of a size that are remembered; what else runs on the machine only ever slows one, so the fastest counts."""
+"""Steps of a size that are remembered; their median counts."""
+
+_STALE = 256
+"""Steps after which a size that did not come again is forgotten: contexts grow and shrink, and with them the cost."""
+
+
+class _Seen:
+    """The last steps of one size."""
+
+    __slots__ = ("at", "cost", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = deque[float](maxlen=_KEPT)
+        self.cost = 0.0
+        """Seconds: their median."""
+        self.at = 0
+        """The number of the last one."""
 
 
 class Pace:
@@ -31,20 +48,27 @@ class Pace:
     def __init__(self, rows: int) -> None:
         """Steps have at most so many `rows`."""
         self._rows = rows
-        self._seen: dict[int, deque[float]] = {}
-        """By fours of rows; 0 is a row alone."""
+        self._steps = 0
+        self._seen: dict[int, _Seen] = {}
 
     def note(self, rows: int, seconds: float) -> None:
         """A step of `rows` rows took `seconds`."""
-        self._seen.setdefault(_size(rows), deque(maxlen=_KEPT)).append(seconds)
+        self._steps += 1
+        seen = self._seen.setdefault(_size(rows), _Seen())
+        if self._steps - seen.at > _STALE:
+            seen.seconds.clear()
+        seen.seconds.append(seconds)
+        seen.cost = median(seen.seconds)
+        seen.at = self._steps
 
     def seconds(self, rows: int) -> float:
         """How long a step will take; 0 while nothing is known. Other sizes are judged by the nearest one seen."""
-        size = _size(rows)
         if not self._seen:
             return 0.0
-        nearest = min(self._seen, key=lambda seen: abs(seen - size))
-        return min(self._seen[nearest]) * _rows(size) / _rows(nearest)
+        size = _size(rows)
+        known = [each for each, seen in self._seen.items() if self._steps - seen.at <= _STALE] or list(self._seen)
+        nearest = min(known, key=lambda each: abs(each - size))
+        return self._seen[nearest].cost * _weight(size) / _weight(nearest)
 
     @property
     def alone(self) -> int:
@@ -56,17 +80,22 @@ class Pace:
     def beside(self, decoding: int) -> int:
         """Prefill rows of a step in which so many sequences decode."""
         limit = max(BESIDE_S, BESIDE * self.seconds(decoding))
-        # The rows come to whole groups together with those that decode.
-        most = GROUP - decoding % GROUP if decoding % GROUP else GROUP
-        while decoding + most + GROUP <= self._rows and self.seconds(decoding + most + GROUP) <= limit:
-            most += GROUP
-        return most
+        # Together they come to whole groups, as many as the limit bears.
+        first = GROUP - decoding % GROUP
+        most = 0
+        for rows in range(first, self._rows - decoding + 1, GROUP):
+            if self.seconds(decoding + rows) > limit:
+                break
+            most = rows
+        # Beside a long prompt even one group may be too much: its rows look at everything before them.
+        return most or next((few for few in (2, 1) if few < first and self.seconds(decoding + few) <= limit), 1)
 
 
 def _size(rows: int) -> int:
-    return 0 if rows <= 1 else (rows + GROUP - 1) // GROUP
+    """What is learnt apart: each number of rows while they are few, then whole groups."""
+    return rows if rows < TILE else -(-rows // GROUP) * GROUP
 
 
-def _rows(size: int) -> float:
-    """Rows that a step of this size counts as. A row alone costs half as much as four."""
-    return size * GROUP if size else GROUP / 2
+def _weight(rows: int) -> int:
+    """What a step of so many rows costs beside others. A row alone costs half as much as four."""
+    return -(-rows // GROUP) * GROUP if rows > 1 else GROUP // 2

@@ -15,11 +15,11 @@ from nanoide.engine.drafting import PARAMETERS_MIN, Drafter
 from nanoide.engine.grammar import grammar_of
 from nanoide.engine.kvcache import KvCache
 from nanoide.engine.model import Model, Window
+from nanoide.engine.pace import Pace
 from nanoide.engine.parking import RAM_BYTES, Parking, fingerprint
 from nanoide.engine.protocol import Done, Facts, Failed, Job, Load, Piece, Reply, Vitals
 from nanoide.engine.sampler import DeadEnd, GrammarRefused, Sampler
 from nanoide.engine.sampling import Sampling, TextStream, check
-from nanoide.engine.pace import Pace
 from nanoide.engine.scheduler import Rows, Scheduler, Sequence
 from nanoide.engine.template import TemplateError
 
