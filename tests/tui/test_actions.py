@@ -288,7 +288,7 @@ async def usage(on: Stage) -> None:
 async def theme(on: Stage) -> None:
     """T shows each theme under the cursor at once; Esc puts the old one back, Enter keeps the new one."""
     await on.press("t", "down")
-    assert on.app.theme == "paper"
+    assert on.app.theme == "ember"
     await on.press("escape")
     assert on.app.theme == "dusk"
     await on.press("t", "up", "enter")
