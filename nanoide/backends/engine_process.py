@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, assert_never
 
+from nanoide.backends.watchdog import Patience, Watchdog
 from nanoide.core.errors import BackendError
 from nanoide.engine.protocol import (
     LENGTH_BYTES,
@@ -25,7 +26,9 @@ from nanoide.engine.protocol import (
     Loading,
     Park,
     Piece,
+    Ping,
     ProtocolError,
+    Pulse,
     Ready,
     Release,
     Reply,
@@ -95,9 +98,13 @@ class Feed:
 class EngineProcess:
     """A started engine."""
 
-    def __init__(self, process: asyncio.subprocess.Process, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, progress: Callable[[int], None], patience: Patience
+    ) -> None:
         """Use `start`."""
         self._progress = progress
+        self._patience = patience
+        self._watchdog = Watchdog(patience)
         assert process.stdin is not None
         assert process.stdout is not None
         self._process = process
@@ -114,12 +121,20 @@ class EngineProcess:
         self.ended = ""
         """How the process ended, as a phrase; empty while it runs."""
         self._pump = asyncio.create_task(self._read(), name=f"engine {process.pid}")
+        self._watch = asyncio.create_task(self._mind(), name=f"watch engine {process.pid}")
 
     @classmethod
     async def start(
-        cls, load: Load, log: Path, progress: Callable[[int], None] = lambda percent: None
+        cls,
+        load: Load,
+        log: Path,
+        progress: Callable[[int], None] = lambda percent: None,
+        *,
+        patience: Patience | None = None,
     ) -> "EngineProcess":
         """Start a process and load the model; `progress` hears how many percent of it are there.
+
+        One that shows no sign of life for longer than `patience` has it is ended, as if it had crashed.
 
         Raises Broken when no engine can run here, BackendError with outcome "unavailable" when the
         model cannot be loaded, or "crashed" when the process dies over it.
@@ -142,7 +157,7 @@ class EngineProcess:
                 raise Broken(
                     f"the engine process cannot be started: {error.strerror}", outcome="unavailable"
                 ) from error
-        engine = cls(process, progress)
+        engine = cls(process, progress, patience or Patience())
         try:
             engine._send(load)
             await engine._ready
@@ -228,7 +243,8 @@ class EngineProcess:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
         code = await self._process.wait()
-        self.ended = "was stopped" if self._stopping else fault or _how(code)
+        self._watch.cancel()
+        self.ended = "was stopped" if self._stopping else self._watchdog.fault or fault or _how(code)
         self._stdin.close()
         if not self._ready.done():
             self._ready.set_exception(
@@ -238,7 +254,19 @@ class EngineProcess:
         for feed in self._feeds.values():
             feed.put(None)
 
+    async def _mind(self) -> None:
+        """Ping the process while it takes jobs, and end it when it is there but not alive."""
+        while self.alive:
+            await asyncio.sleep(self._patience.tick_s)
+            if self._watchdog.tick(busy=self.busy or not self._ready.done()) and self.alive:
+                self._send(Ping())
+            if self._watchdog.fault and self.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+                return
+
     def _take(self, reply: Reply) -> None:
+        self._watchdog.heard(reply)
         match reply:
             case Loading():
                 self._progress(reply.percent)
@@ -252,6 +280,8 @@ class EngineProcess:
                     self._ready.set_exception(kind(reply.reason, outcome="unavailable"))
             case Vitals():
                 self.vitals = reply
+            case Pulse():
+                pass  # the watchdog's
             case Piece() | Done() | Failed():
                 feed = self._feeds.get(reply.id)
                 if feed is not None:

@@ -11,8 +11,9 @@ import hashlib
 from array import array
 from typing import Protocol
 
+from nanoide.engine.cells import Cells, Line
 from nanoide.engine.parking import Parking
-from nanoide.engine.prefixes import PrefixTree, common_length
+from nanoide.engine.prefixes import common_length
 
 SHARE_MIN = 16
 """A common beginning shorter than this is not worth a copy."""
@@ -62,26 +63,6 @@ class Memory(Protocol):
         ...
 
 
-class Line:
-    """One sequence in the cache."""
-
-    __slots__ = ("cells", "hits", "key", "lasting", "seen", "slot", "tokens")
-
-    def __init__(self, slot: int, key: str) -> None:
-        self.slot = slot
-        """The native sequence id."""
-        self.key = key
-        self.tokens: list[int] = []
-        self.cells: list[int] = []
-        """Of each token, in order; lines that share a beginning have the same cells there."""
-        self.seen = 0
-        """When it was last used, by the cache's own count."""
-        self.lasting = False
-        """Is parked when it must go; others are only forgotten."""
-        self.hits = 0
-        """Of a stem: how often it was shared."""
-
-
 class KvCache:
     """All lines, busy and idle, and the stems."""
 
@@ -107,13 +88,11 @@ class KvCache:
         self._parking = parking
         self._free_slots = list(range(slots - 1, -1, -1))
         self._stem_slots = list(range(slots, slots + stems)) if partial else []
-        self._users: dict[int, int] = {}
-        self._next_cell = 0
+        self._books = Cells()
         self._tick = 0
         self._busy: dict[int, Line] = {}
         self._idle: dict[int, Line] = {}
         self._stems: dict[int, Line] = {}
-        self._tree = PrefixTree[Line]()
         self.cells = cells
         self.hits = 0
         """Prompts whose beginning was there already."""
@@ -121,12 +100,12 @@ class KvCache:
     @property
     def used(self) -> int:
         """Cells in use."""
-        return len(self._users)
+        return self._books.used
 
     @property
     def free(self) -> int:
         """Cells that are not in use."""
-        return self.cells - len(self._users)
+        return self.cells - self._books.used
 
     @property
     def kept(self) -> int:
@@ -165,22 +144,16 @@ class KvCache:
         have = len(line.tokens)
         if not self._partial or len(tokens) - 1 < have + SHARE_MIN:
             return
-        donor, common = self._tree.longest(tokens[:-1])
+        donor, common = self._books.longest(tokens[:-1])
         if donor is None or donor is line or common < have + SHARE_MIN:
             return
         self._memory.copy(donor.slot, line.slot, common, have)
-        self._share_books(donor, line, common, have)
+        self._books.share(donor, line, common)
         self._remember(donor, line.key, common)
 
     def extend(self, line: Line, tokens: list[int]) -> None:
         """`tokens` were computed after what the line held."""
-        first = self._next_cell
-        self._next_cell = first + len(tokens)
-        line.tokens += tokens
-        self._tree.extend(line, tokens)
-        for cell in range(first, self._next_cell):
-            line.cells.append(cell)
-            self._users[cell] = 1
+        self._books.extend(line, tokens)
 
     def settle(self, line: Line, intended: list[int]) -> int:
         """After an aborted or failed step: hold what the native side holds of `intended`. The new length.
@@ -197,7 +170,7 @@ class KvCache:
         if there > known:
             self.extend(line, intended[known:there])
         elif there < known:
-            self._forget(line, there)
+            self._books.cut(line, there)
         return len(line.tokens)
 
     def room(self, need: int, spare: Line | None = None) -> bool:
@@ -264,7 +237,7 @@ class KvCache:
 
     def _longest(self, key: str, wanted: list[int]) -> tuple[Line | None, int]:
         """The line with the longest common beginning; an idle one of the same key wins a tie."""
-        donor, common = self._tree.longest(wanted, whole=not self._partial)
+        donor, common = self._books.longest(wanted, whole=not self._partial)
         if donor is None or common < SHARE_MIN:
             return None, 0
         for line in self._idle.values():
@@ -283,7 +256,7 @@ class KvCache:
         line = self._new(self._free_slots.pop(), key)
         if donor is not None:
             self._memory.copy(donor.slot, line.slot, common)
-            self._share_books(donor, line, common, 0)
+            self._books.share(donor, line, common)
             self._touch(donor)
             self._remember(donor, key, common)
         self._busy[line.slot] = line
@@ -307,7 +280,7 @@ class KvCache:
         line = self._new(slot, key)
         if donor is not None and self._partial:
             self._memory.share(donor.slot, slot, common)
-            self._share_books(donor, line, common, 0)
+            self._books.share(donor, line, common)
             self._touch(donor)
         self.extend(line, wanted[len(line.tokens) : there])
         self._busy[slot] = line
@@ -321,7 +294,7 @@ class KvCache:
         if common < len(line.tokens) and not self._memory.cut(line.slot, common):
             self._memory.drop(line.slot)
             common = 0
-        self._forget(line, common)
+        self._books.cut(line, common)
         del self._idle[line.slot]
         line.key = key
         line.lasting = False
@@ -330,19 +303,9 @@ class KvCache:
         return line
 
     def _new(self, slot: int, key: str) -> Line:
-        line = Line(slot, key)
-        self._tree.add(line, ())
+        line = self._books.open(slot, key)
         self._touch(line)
         return line
-
-    def _share_books(self, donor: Line, line: Line, length: int, start: int) -> None:
-        """`line` has the tokens and cells of `donor` from `start` to `length`."""
-        tokens, cells = donor.tokens[start:length], donor.cells[start:length]
-        line.tokens += tokens
-        line.cells += cells
-        self._tree.extend(line, tokens)
-        for cell in cells:
-            self._users[cell] += 1
 
     def _remember(self, donor: Line, key: str, common: int) -> None:
         """Another key begins like `donor`: hold that beginning when it is long enough to be worth it."""
@@ -355,7 +318,7 @@ class KvCache:
                 stem.hits += 1
                 self._touch(stem)
                 if common < size and self._memory.cut(stem.slot, common):
-                    self._forget(stem, common)
+                    self._books.cut(stem, common)
                 return
         budget = self.cells // 4 - common
         while self._stems and (not self._stem_slots or sum(len(each.tokens) for each in self._stems.values()) > budget):
@@ -368,7 +331,7 @@ class KvCache:
         stem.lasting = True
         stem.hits = 1
         self._memory.copy(donor.slot, stem.slot, common)
-        self._share_books(donor, stem, common, 0)
+        self._books.share(donor, stem, common)
         self._stems[stem.slot] = stem
 
     def _evict(self, spare: Line | None) -> bool:
@@ -406,21 +369,11 @@ class KvCache:
     def _end(self, line: Line) -> None:
         self._idle.pop(line.slot, None)
         self._memory.drop(line.slot)
-        self._forget(line, 0)
-        self._tree.remove(line)
+        self._books.close(line)
         if self._stems.pop(line.slot, None) is not None:
             self._stem_slots.append(line.slot)
         else:
             self._free_slots.append(line.slot)
-
-    def _forget(self, line: Line, length: int) -> None:
-        for cell in line.cells[length:]:
-            self._users[cell] -= 1
-            if not self._users[cell]:
-                del self._users[cell]
-        del line.cells[length:]
-        del line.tokens[length:]
-        self._tree.cut(line, length)
 
 
 def _digest(tokens: list[int]) -> str:

@@ -85,7 +85,11 @@ class Release(Value, frozen=True, tag="release"):
     key: str
 
 
-Command = Load | Job | Cancel | Park | Release
+class Ping(Value, frozen=True, tag="ping"):
+    """Say where you are. It is answered at once, also while a step computes."""
+
+
+Command = Load | Job | Cancel | Park | Release | Ping
 
 
 class Facts(Value, frozen=True):
@@ -176,7 +180,16 @@ class Vitals(Value, frozen=True, tag="vitals"):
     """Of them in files."""
 
 
-Reply = Loading | Ready | Unusable | Piece | Done | Failed | Vitals
+class Pulse(Value, frozen=True, tag="pulse"):
+    """The answer to a ping: what the main thread is at."""
+
+    beat: int = 0
+    """Which step since the start, or which stretch between two; 0 when it waits to be asked, or still loads."""
+    usual_s: float = 0.0
+    """Seconds that a step of its size took at most so far."""
+
+
+Reply = Loading | Ready | Unusable | Piece | Done | Failed | Vitals | Pulse
 
 _encoder = msgspec.msgpack.Encoder()
 _commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

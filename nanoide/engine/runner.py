@@ -7,19 +7,22 @@ fails, whatever the reason, fails alone.
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import assert_never
 
 from nanoide.core.chat import Finish
 from nanoide.core.errors import Outcome
+from nanoide.engine.answer import Answer, sampling_of
+from nanoide.engine.computing import Computed, Computing, Refused
 from nanoide.engine.context import Context, Library, NativeError
-from nanoide.engine.drafting import PARAMETERS_MIN, Drafter
+from nanoide.engine.drafting import PARAMETERS_MIN
 from nanoide.engine.grammar import grammar_of
 from nanoide.engine.kvcache import KvCache
 from nanoide.engine.model import Model, Window
 from nanoide.engine.pace import Pace
 from nanoide.engine.parking import RAM_BYTES, Parking, fingerprint
-from nanoide.engine.protocol import Done, Facts, Failed, Job, Load, Piece, Reply, Vitals
-from nanoide.engine.sampler import DeadEnd, GrammarRefused, Sampler
-from nanoide.engine.sampling import Sampling, TextStream, check
+from nanoide.engine.protocol import Facts, Failed, Job, Load, Reply, Vitals
+from nanoide.engine.sampler import DeadEnd, GrammarRefused
+from nanoide.engine.sampling import check
 from nanoide.engine.scheduler import Rows, Scheduler, Sequence
 from nanoide.engine.template import TemplateError
 
@@ -43,29 +46,6 @@ CELL_BUDGET = 1 << 30
 KEEP = 0.5
 """Part of the cells that idle sequences may hold. Every step attends over all cells in use, idle ones included."""
 
-FAULTS = 3
-"""Computations of a single sequence that may fail in a row before the native context counts as lost."""
-
-
-class Fatal(Exception):
-    """The native context is beyond use."""
-
-
-class _Work:
-    """What is known of a job beside its sequence."""
-
-    __slots__ = ("drafter", "fill", "output", "sampler", "sequence", "text", "wanted")
-
-    def __init__(self, sequence: Sequence, sampler: Sampler, text: TextStream, wanted: int, fill: bool) -> None:
-        self.sequence = sequence
-        self.sampler = sampler
-        self.text = text
-        self.wanted = wanted
-        self.fill = fill
-        self.output = 0
-        self.drafter: Drafter | None = None
-        """Only where drafts may help: a greedy answer of a model that is not small."""
-
 
 class Runner:
     """The engine proper."""
@@ -82,10 +62,11 @@ class Runner:
         ram_bytes: int = RAM_BYTES,
         progress: Callable[[int], None] = lambda percent: None,
         drafts: bool | None = None,
+        beat: Callable[[int], None] = lambda rows: None,
     ) -> None:
         """Raises NativeError when the model or its context cannot be made.
 
-        `drafts` None: as the size of the model has it.
+        `drafts` None: as the size of the model has it. `beat` hears how many rows are decoded next.
         """
         self._memory = memory
         self.model = Model(library, load.path, gpu_layers=load.gpu_layers, fim=load.fim, progress=progress)
@@ -119,11 +100,11 @@ class Runner:
             parking=self._parking,
         )
         self._scheduler = Scheduler(self._cache, rows=ROWS)
-        self._work: dict[int, _Work] = {}
+        self._computing = Computing(self._context, self._cache, self._scheduler, beat=beat)
+        self._answers: dict[int, Answer] = {}
         self._drafts = self.model.partial and (self.model.parameters >= PARAMETERS_MIN if drafts is None else drafts)
         self._speed = 0.0
         self._pace = Pace(ROWS)
-        self._faults = 0
 
     @property
     def facts(self) -> Facts:
@@ -168,7 +149,7 @@ class Runner:
     def add(self, job: Job) -> Failed | None:
         """Take on a job, or say why not."""
         grammar, fault = grammar_of(job.grammar, job.json_schema)
-        sampling = _sampling(job, grammar)
+        sampling = sampling_of(job, grammar)
         if fault := fault or check(sampling, job.max_output, job.stop):
             return Failed(id=job.id, outcome="bad_request", message=fault)
         fill = job.fill is not None and self.model.fills
@@ -191,23 +172,22 @@ class Runner:
             sampler = self.model.sampler(sampling, scored=fill)
         except GrammarRefused as error:
             return Failed(id=job.id, outcome="bad_request", message=str(error))
-        work = self._work[job.id] = _Work(sequence, sampler, TextStream(job.stop), job.max_output, fill)
-        if sampling.plain and self._drafts:
-            work.drafter = Drafter()
+        drafts = sampling.plain and self._drafts
+        self._answers[job.id] = Answer(job, sequence, sampler, fill=fill, drafts=drafts)
         self._scheduler.add(sequence)
         return None
 
     def cancel(self, id: int) -> None:
         """Nobody waits for the job; its cells stay for the next of its key."""
-        work = self._work.pop(id, None)
-        if work is not None:
-            work.sampler.free()
-            self._scheduler.end(work.sequence, keep=True)
+        answer = self._answers.pop(id, None)
+        if answer is not None:
+            answer.sampler.free()
+            self._scheduler.end(answer.sequence, keep=True)
 
     def sequence(self, id: int) -> Sequence | None:
         """The sequence of a job that is under way."""
-        work = self._work.get(id)
-        return work.sequence if work is not None else None
+        answer = self._answers.get(id)
+        return answer.sequence if answer is not None else None
 
     def park(self, key: str) -> None:
         """Nobody works on `key` for a while: what is kept for it leaves the cache, to come back when asked."""
@@ -228,15 +208,15 @@ class Runner:
         if not step:
             return
         draft = self._draft(step[0]) if len(step) == 1 else []
-        if draft:
-            self._compute_draft(step[0], draft, replies)
-            return
+        self._computing.whole = True
         begun = time.perf_counter()
-        self._compute(step, replies)
+        rows, said = self._say_draft(step[0], draft, replies) if draft else self._say_each(step, replies)
         seconds = max(time.perf_counter() - begun, 1e-6)
-        self._pace.note(sum(each.count for each in step), seconds)
-        if all(each.count == 1 for each in step):
-            speed = len(step) / seconds
+        if not self._computing.whole:
+            return
+        self._pace.note(rows, seconds)
+        if draft or rows == len(step):
+            speed = said / seconds
             self._speed = 0.9 * self._speed + 0.1 * speed if self._speed else speed
 
     def _prompt(self, job: Job, fill: bool) -> list[int]:
@@ -248,154 +228,67 @@ class Runner:
             raise TemplateError(self.model.template_fault or "completes code only")
         return self.model.chat_prompt(job.system, job.messages)
 
-    def _compute(self, step: list[Rows], replies: list[Reply]) -> None:
-        """Decode `step` and sample, whatever llama_decode answers."""
-        batch = self._context.batch
-        batch.clear()
-        wanted = list[tuple[Rows, int]]()
-        for rows in step:
-            line = rows.sequence.line
-            assert line is not None
-            piece = rows.sequence.tokens[rows.start : rows.start + rows.count]
-            wanted.append((rows, batch.add(line.slot, rows.start, piece, rows.samples)))
-        code = self._context.decode()
-        if code == 0:
-            self._faults = 0
-            for rows, row in wanted:
-                line = rows.sequence.line
-                assert line is not None
-                self._cache.extend(line, rows.sequence.tokens[rows.start : rows.start + rows.count])
-                if rows.samples:
-                    self._sampled(rows.sequence, row, replies)
-            return
-        # Whatever came of the step, the cache says what is really there.
-        left = list[Rows]()
-        for rows in step:
-            line = rows.sequence.line
-            assert line is not None
-            start = self._cache.settle(line, rows.sequence.tokens)
-            left.append(Rows(rows.sequence, start, max(1, rows.start + rows.count - start)))
-        self._recover(code, left, replies)
+    def _say_each(self, step: list[Rows], replies: list[Reply]) -> tuple[int, int]:
+        """Compute a step and say what comes of it: its rows, and how many tokens were chosen."""
+        said = 0
+        for came in self._computing.run(step):
+            match came:
+                case Computed():
+                    said += 1
+                    self._choose(came.sequence, came.row, replies)
+                case Refused():
+                    self._fail(came.sequence, came.outcome, came.message, replies)
+                case _:
+                    assert_never(came)
+        return sum(each.count for each in step), said
 
     def _draft(self, rows: Rows) -> list[int]:
         """What a sequence that decodes alone may say next."""
         sequence = rows.sequence
-        drafter = self._work[sequence.id].drafter
+        drafter = self._answers[sequence.id].drafter
         if drafter is None or rows.count != 1 or not rows.samples:
             return []
         return drafter.propose(sequence.tokens, min(sequence.limit - len(sequence.tokens), self._cache.free - 1))
 
-    def _compute_draft(self, rows: Rows, draft: list[int], replies: list[Reply]) -> None:
-        """Decode one row and a draft after it; what the model would not have said itself is forgotten."""
-        sequence, line, batch = rows.sequence, rows.sequence.line, self._context.batch
-        work = self._work[sequence.id]
-        assert line is not None
-        assert work.drafter is not None
-        batch.clear()
-        batch.add(line.slot, rows.start, sequence.tokens[rows.start :], wanted=True)
-        for at, token in enumerate(draft, start=rows.start + 1):
-            batch.add(line.slot, at, [token], wanted=True)
-        if self._context.decode() != 0:
-            self._cache.settle(line, sequence.tokens)
-            work.drafter = None  # whatever it was, the next step meets it without a draft
-            return
-        said = list[int]()
-        for row, guess in enumerate([*draft, None]):
-            said.append(self._context.sample(work.sampler, row))
-            if said[-1] != guess or self.model.ends(said[-1], fill=work.fill):
-                break
-        right = len(said) - 1
-        work.drafter.note(len(draft), right)
-        self._context.cut(line.slot, rows.start + 1 + right)
-        self._cache.extend(line, [sequence.tokens[-1], *draft[:right]])
-        for token in said:
-            if sequence.id in self._work:
-                self._say(work, token, replies)
+    def _say_draft(self, rows: Rows, draft: list[int], replies: list[Reply]) -> tuple[int, int]:
+        """Compute a draft after a row, and say as much of it as the model says itself."""
+        answer = self._answers[rows.sequence.id]
+        assert answer.drafter is not None
 
-    def _recover(self, code: int, step: list[Rows], replies: list[Reply]) -> None:
-        """Find whose fault it was, by halves; the others go on.
+        def choose(row: int) -> tuple[int, bool]:
+            token = self._context.sample(answer.sampler, row)
+            return token, self.model.ends(token, fill=answer.fill)
 
-        1: no room. 2: aborted, the rest comes in the next step. -1: an invalid row. Less: the computation failed.
-        """
-        if code == 2 or (code == 1 and self._cache.room(self._cache.free + 1)):
-            return
-        if len(step) > 1:
-            half = len(step) // 2
-            self._compute(step[:half], replies)
-            self._compute(step[half:], replies)
-            return
-        rows = step[0]
-        if code == 1 and rows.count > 1:
-            self._compute([Rows(rows.sequence, rows.start, rows.count // 2)], replies)
-        elif code == 1 and self._scheduler.running > 1:
-            self._scheduler.preempt(rows.sequence)
-        elif code == 1:
-            self._fail(rows.sequence, "overloaded", "there is no room in the KV cache", replies)
-        elif code == -1:
-            self._fail(rows.sequence, "bad_request", "the model refused a token of the prompt", replies)
+        said = self._computing.check(rows, draft, choose)
+        if not said:
+            answer.drafter = None  # whatever it was, the next step meets it without a draft
         else:
-            self._fail(rows.sequence, "server_error", f"the computation failed ({code})", replies)
-            self._faults += 1
-            if self._faults >= FAULTS:
-                raise Fatal(f"llama_decode answered {code}, {FAULTS} times in a row")
+            answer.drafter.note(len(draft), len(said) - 1)
+        for token in said:
+            if rows.sequence.id in self._answers:
+                self._say(answer, token, replies)
+        return 1 + len(draft), len(said)
 
-    def _sampled(self, sequence: Sequence, row: int, replies: list[Reply]) -> None:
-        work = self._work[sequence.id]
+    def _choose(self, sequence: Sequence, row: int, replies: list[Reply]) -> None:
+        answer = self._answers[sequence.id]
         try:
-            token = self._context.sample(work.sampler, row)
+            token = self._context.sample(answer.sampler, row)
         except DeadEnd as error:
             self._fail(sequence, "bad_request", str(error), replies)
             return
-        self._say(work, token, replies)
+        self._say(answer, token, replies)
 
-    def _say(self, work: _Work, token: int, replies: list[Reply]) -> None:
+    def _say(self, answer: Answer, token: int, replies: list[Reply]) -> None:
         """The next token of an answer."""
-        sequence = work.sequence
-        if self.model.ends(token, fill=work.fill):
-            self._finish(work, "stop", replies)
-            return
-        sequence.tokens.append(token)
-        work.output += 1
-        text = work.text.feed(self.model.piece(token))
-        if text:
-            replies.append(Piece(id=sequence.id, text=text))
-        if work.text.stopped:
-            self._finish(work, "stop", replies)
-        elif work.output >= work.wanted or len(sequence.tokens) >= sequence.limit:
-            self._finish(work, "length", replies)
-
-    def _finish(self, work: _Work, finish: Finish, replies: list[Reply]) -> None:
-        sequence = work.sequence
-        if text := work.text.flush():
-            replies.append(Piece(id=sequence.id, text=text))
-        replies.append(
-            Done(
-                id=sequence.id,
-                finish=finish,
-                input=sequence.prompt,
-                reused=sequence.reused,
-                output=work.output,
-                logprob=work.sampler.logprob,
-            )
-        )
-        self.cancel(sequence.id)
+        finish: Finish | None = "stop"
+        if not self.model.ends(token, fill=answer.fill):
+            finish = answer.take(token, self.model.piece(token), replies)
+        if finish is not None:
+            answer.close(finish, replies)
+            self.cancel(answer.sequence.id)
 
     def _fail(self, sequence: Sequence, outcome: Outcome, message: str, replies: list[Reply]) -> None:
-        work = self._work.pop(sequence.id)
-        work.sampler.free()
+        answer = self._answers.pop(sequence.id)
+        answer.sampler.free()
         self._scheduler.end(sequence, keep=False)
         replies.append(Failed(id=sequence.id, outcome=outcome, message=f"{self.model.name}: {message}"))
-
-
-def _sampling(job: Job, grammar: str) -> Sampling:
-    return Sampling(
-        temperature=job.temperature,
-        top_p=job.top_p,
-        top_k=job.top_k,
-        min_p=job.min_p,
-        repeat_penalty=job.repeat_penalty,
-        frequency_penalty=job.frequency_penalty,
-        presence_penalty=job.presence_penalty,
-        seed=job.seed,
-        grammar=grammar,
-    )

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from nanoide.core.chat import PRIORITIES, Priority
 from nanoide.core.value import Value
-from nanoide.engine.kvcache import SHARE_MIN, KvCache, Line
+from nanoide.engine.cells import Line
+from nanoide.engine.kvcache import SHARE_MIN, KvCache
 from nanoide.engine.pace import GROUP, TILE
 
 HEADROOM = 32

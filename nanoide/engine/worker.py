@@ -1,7 +1,7 @@
 """The engine's process: commands in on stdin, replies out on what was stdout.
 
-`python -m nanoide.engine.worker`. The reader thread takes commands, also while a step computes; the
-main thread owns the native context. When stdin closes, the process parks what it holds and ends.
+`python -m nanoide.engine.worker`. The reader thread takes commands, also while a step computes, and answers
+pings; the main thread owns the native context. When stdin closes, the process parks what it holds and ends.
 """
 
 import os
@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import assert_never
 
+from nanoide.engine.heart import Heart
 from nanoide.engine.protocol import (
     Cancel,
     Command,
@@ -19,6 +20,7 @@ from nanoide.engine.protocol import (
     Load,
     Loading,
     Park,
+    Ping,
     ProtocolError,
     Ready,
     Release,
@@ -49,15 +51,16 @@ def main() -> int:
     out = os.dup(1)
     os.dup2(2, 1)
     inbox = SimpleQueue[Command | None]()
-    Thread(target=_read, args=(inbox,), name="commands", daemon=True).start()
+    heart, voice = Heart(), _Voice(out)
+    Thread(target=_read, args=(inbox, heart, voice), name="commands", daemon=True).start()
     first = inbox.get()
     if not isinstance(first, Load):
         _log("the first command was not Load")
         return 1
-    return _serve(first, inbox, lambda replies: _write(out, replies))
+    return _serve(first, inbox, voice.say, heart)
 
 
-def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list[Reply]], None]) -> int:
+def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list[Reply]], None], heart: Heart) -> int:
     import psutil
 
     from nanoide.engine.context import Library, NativeError
@@ -67,7 +70,8 @@ def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list
     except (ImportError, OSError, RuntimeError) as error:
         say([Unusable(reason=f"llama-cpp-python does not load: {error}", broken=True)])
         return 0
-    from nanoide.engine.runner import Fatal, Runner
+    from nanoide.engine.computing import Fatal
+    from nanoide.engine.runner import ROWS, Runner
 
     process = psutil.Process()
     cores = min(psutil.cpu_count(logical=False) or 1, _usable_cores())
@@ -80,11 +84,14 @@ def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list
             log=_log,
             ram_bytes=min(max(psutil.virtual_memory().total // 16, RAM_LEAST), RAM_MOST),
             progress=_Progress(say).note,
+            beat=heart.beat,
         )
     except NativeError as error:
         say([Unusable(reason=str(error))])
         return 0
+    begun = time.monotonic()
     runner.warm()
+    heart.note(ROWS, time.monotonic() - begun)
     say([Ready(facts=runner.facts), runner.vitals()])
     reported = time.monotonic()
     settling = False
@@ -92,7 +99,10 @@ def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list
         replies = list[Reply]()
         began = runner.busy
         tell = settling and not began
-        for command in _commands(inbox, wait=not began, timeout=VITALS_S if settling else None):
+        heart.rest()
+        commands = _commands(inbox, wait=not began, timeout=VITALS_S if settling else None)
+        heart.beat()
+        for command in commands:
             match command:
                 case Job():
                     failed = runner.add(command)
@@ -111,6 +121,8 @@ def _serve(load: Load, inbox: "SimpleQueue[Command | None]", say: Callable[[list
                     tell = True
                 case Load():
                     _log("a second Load was ignored")
+                case Ping():
+                    pass  # answered by the reader
                 case _:
                     assert_never(command)
         try:
@@ -153,12 +165,36 @@ def _commands(inbox: "SimpleQueue[Command | None]", *, wait: bool, timeout: floa
         return commands
 
 
-def _read(inbox: "SimpleQueue[Command | None]") -> None:
+class _Voice:
+    """The way out, for two threads."""
+
+    def __init__(self, out: int) -> None:
+        self._out = out
+        self._lock = Lock()
+
+    def say(self, replies: list[Reply]) -> None:
+        """Say it, in its turn."""
+        with self._lock:
+            _write(self._out, replies)
+
+    def answer(self, reply: Reply) -> None:
+        """Say it now, or not at all: while the main thread speaks, that is a sign of life."""
+        if self._lock.acquire(blocking=False):
+            try:
+                _write(self._out, [reply])
+            finally:
+                self._lock.release()
+
+
+def _read(inbox: "SimpleQueue[Command | None]", heart: Heart, voice: _Voice) -> None:
     """Commands from stdin, until it closes: then the process ends, soon, whatever it computes."""
     stream = sys.stdin.buffer
     try:
         while (command := read_command(stream.read)) is not None:
-            inbox.put(command)
+            if isinstance(command, Ping):
+                voice.answer(heart.pulse)
+            else:
+                inbox.put(command)
     except (OSError, ProtocolError) as error:
         _log(f"the commands ended: {error}")
     inbox.put(None)

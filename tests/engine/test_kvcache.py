@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from nanoide.engine.kvcache import KvCache, Line
+from nanoide.engine.cells import Line
+from nanoide.engine.kvcache import KvCache
 from nanoide.engine.parking import Parking
 from nanoide.engine.prefixes import common_length
 from tests.engine.memory import ListMemory

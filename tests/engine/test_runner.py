@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from nanoide.core.chat import Fill, Message
+from nanoide.engine.computing import Fatal
 from nanoide.engine.context import Library
 from nanoide.engine.model import Model
 from nanoide.engine.protocol import Done, Failed, Job, Load, Piece, Reply
-from nanoide.engine.runner import CELLS, Fatal, Runner
+from nanoide.engine.runner import CELLS, Runner
 from nanoide.paths import bundled_model
 from tests.engine.gguf import CHATML, variant
 
