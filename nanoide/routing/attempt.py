@@ -117,10 +117,11 @@ class Try:
 
     def _judge(self, end: End, prompt: Prompt) -> None:
         """Raise BackendError for an answer that is none."""
+        if end.finish == "content_filter" and self._rung.tier == "model":
+            # Also after some text: what the filter broke off must not look like an answer.
+            raise _Judged("the answer was filtered by the provider", end, outcome="content_filter")
         if self._texts or self._rung.tier == "reflex":
             return
-        if end.finish == "content_filter":
-            raise _Judged("the answer was filtered by the provider", end, outcome="content_filter")
         if prompt.fill is None:
             why = "the answer is empty: the token limit was reached" if end.finish == "length" else "empty answer"
             raise _Judged(why, end, outcome="protocol")

@@ -28,10 +28,12 @@ class Running:
     url: str
     port: int
     requests: list[Asked] = field(default_factory=list)
+    connections: int = 0
+    """Made so far."""
 
 
 @asynccontextmanager
-async def serve(*scripts: Script) -> AsyncIterator[Running]:
+async def serve(*scripts: Script, port: int = 0) -> AsyncIterator[Running]:
     """The nth request is answered by the nth script; the last one goes on answering."""
     running = Running("", 0)
     tasks: set[asyncio.Task[None]] = set()
@@ -40,9 +42,10 @@ async def serve(*scripts: Script) -> AsyncIterator[Running]:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
+        running.connections += 1
         try:
             while True:
-                running.requests.append(await _read(reader))
+                running.requests.append(await read(reader))
                 await scripts[min(len(running.requests), len(scripts)) - 1](reader, writer)
                 await writer.drain()
                 if writer.is_closing():
@@ -53,7 +56,7 @@ async def serve(*scripts: Script) -> AsyncIterator[Running]:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, "127.0.0.1", port)
     running.port = server.sockets[0].getsockname()[1]
     running.url = f"http://127.0.0.1:{running.port}/v1"
     try:
@@ -66,7 +69,8 @@ async def serve(*scripts: Script) -> AsyncIterator[Running]:
         await server.wait_closed()
 
 
-async def _read(reader: asyncio.StreamReader) -> Asked:
+async def read(reader: asyncio.StreamReader) -> Asked:
+    """The next request of the connection."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     method, path, _ = head[0].split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}

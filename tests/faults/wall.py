@@ -1,0 +1,189 @@
+"""The wall: what a person sees for every way in which a server fails, stated row by row.
+
+Tests play each row and compare; `python -m tests.faults` plays them and prints what was seen.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from nanoide.core.value import Value
+from tests.faults import dramas
+from tests.faults.scenes import scenes
+from tests.faults.server import Kind
+from tests.faults.stage import Seen, play
+
+KINDS: tuple[Kind, ...] = ("openai", "anthropic")
+
+Play = Callable[[Kind, Path], Awaitable[Seen]]
+
+
+class Row(Value, frozen=True):
+    """One line of the wall."""
+
+    scene: str
+    kind: Kind
+    seen: Seen
+
+
+def plays() -> Mapping[str, Play]:
+    """How each scene is played, by its name."""
+    return {each.name: partial(play, each) for each in scenes()} | dramas.plays()
+
+
+def wall() -> tuple[Row, ...]:
+    """Every row as it must be, in the order of the scenes; both protocols tell the same."""
+    return tuple(Row(scene, kind, seen) for scene, seen in _stated() for kind in KINDS)
+
+
+EXACT = "the whole answer, exact"
+SECOND = "second 4+182 $0.000914"
+NOTHING = "0+0 $0.000000"
+
+
+def _below(outcome: str, why: str, ledger: str = NOTHING) -> Seen:
+    """The first one fails before its first token, and the second one answers."""
+    return Seen(
+        sees=EXACT,
+        why=f"first: {why}",
+        attempts=(f"first {outcome}", "second ok"),
+        ledger=(f"first {ledger}", SECOND),
+    )
+
+
+def _alone(ledger: str) -> Seen:
+    """The first one answers."""
+    return Seen(sees=EXACT, rung="first", attempts=("first ok",), ledger=(f"first {ledger}",))
+
+
+def _filtered(text: str, why: str, ledger: str) -> Seen:
+    """Final: nobody else is asked."""
+    return Seen(
+        sees=f"{text}, then the failure: BackendError: first: {why}",
+        rung="nobody",
+        attempts=("first content_filter",),
+        ledger=(f"first {ledger}",),
+    )
+
+
+def _stated() -> Iterator[tuple[str, Seen]]:
+    yield from _connecting()
+    yield from _before()
+    yield from _refused()
+    yield from _odd()
+    yield from _more()
+
+
+def _connecting() -> Iterator[tuple[str, Seen]]:
+    here = "127.0.0.1:…"
+    yield "connection refused", _below("connect_error", f"no connection to {here}")
+    yield "black-holed connect", _below("timeout", f"no connection to {here} within 0.4 s")
+    untrusted = f"no trusted connection to {here}"
+    yield (
+        "TLS with a certificate that nobody signed",
+        _below("connect_error", f"{untrusted}: CERTIFICATE_VERIFY_FAILED"),
+    )
+    yield "TLS asked of a server that has none", _below("connect_error", f"{untrusted}: WRONG_VERSION_NUMBER")
+    yield "TLS handshake without an answer", _below("timeout", f"no connection to {here} within 0.4 s")
+
+
+def _before() -> Iterator[tuple[str, Seen]]:
+    late = _below("timeout", "first token over 0.4 s")
+    silent = _below("cut", "127.0.0.1:… closed the connection without an answer")
+    broke = _below("cut", "the connection broke in mid-answer")
+    yield "accepts and never answers", _below("timeout", "no answer within 0.4 s")
+    yield "headers, then silence", late
+    yield "first token late", late
+    yield "one byte at a time from the start", late
+    yield "closes without an answer (FIN)", silent
+    yield "closes without an answer (RST)", silent
+    yield "cut before the first token (FIN)", broke
+    yield "ends before the first token, no terminator", _below("cut", "the stream ended without its end")
+    yield (
+        "error event before the first token",
+        _below("overloaded", "error in the stream: too busy to go on"),
+    )
+    yield "malformed SSE", _below("protocol", "the stream is not what the protocol says")
+    yield "half a UTF-8 character", _below("protocol", "the stream is not UTF-8")
+    yield "giant frame", _below("protocol", "an event of the stream is over 4,194,304 bytes")
+    yield "empty deltas and an end", _below("protocol", "empty answer", "4+0 $0.000004")
+    yield "cut inside a tool call, before any text", broke
+
+
+def _refused() -> Iterator[tuple[str, Seen]]:
+    for status, outcome, why in (
+        (400, "bad_request", "400: messages: at least one is required"),
+        (401, "auth", "the key was refused (401)"),
+        (402, "quota", "no credit or quota left (402)"),
+        (403, "auth", "the key was refused (403)"),
+        (404, "not_found", "404: there is no model m"),
+        (408, "server_error", "408: request timed out"),
+        (413, "context", "413: request exceeds the maximum size"),
+        (422, "bad_request", "422: max_tokens: must be an integer"),
+        (429, "overloaded", "overloaded (429)"),
+        (500, "server_error", "500: internal error"),
+        (502, "server_error", "502: bad gateway"),
+        (503, "overloaded", "overloaded (503)"),
+        (529, "overloaded", "overloaded (529)"),
+    ):
+        yield str(status), _below(outcome, why)
+    for form, seconds in (("in seconds", 30), ("as a date", 3600), ("in milliseconds", 20)):
+        yield f"429, Retry-After {form}", _below("overloaded", f"overloaded (429), again in {seconds} s")
+    yield (
+        "context overflow as a 400",
+        _below("context", "400: prompt is too long: 9000 tokens > 8192 maximum"),
+    )
+    told = "the answer was filtered by the provider"
+    yield "content filter as a 400", _filtered("no text", "400: blocked by content policy", NOTHING)
+    yield "content filter as finish reason, no text", _filtered("no text", told, "4+0 $0.000004")
+    yield "content filter as finish reason, after text", _filtered("the first 20 tokens", told, "4+20 $0.000104")
+
+
+def _odd() -> Iterator[tuple[str, Seen]]:
+    yield "missing usage", _alone("~7+392 $0.001967")
+    yield "empty deltas between tokens", _alone("4+182 $0.000914")
+    yield "well", _alone("4+182 $0.000914")
+
+
+def _more() -> Iterator[tuple[str, Seen]]:
+    down = "no connection to 127.0.0.1:…"
+    nobody = f"no backend could answer: first: {down}; second: {down}"
+    both = ("first connect_error", "second connect_error")
+    yield (
+        "both backends down",
+        Seen(
+            sees=f"no text, then the failure: NoBackend: {nobody}",
+            why=f"first: {down}",
+            rung="nobody",
+            attempts=both,
+            ledger=(f"first {NOTHING}", f"second {NOTHING}"),
+        ),
+    )
+    yield (
+        "both backends down, the skill has a reflex",
+        Seen(
+            sees="'what can be said without a model'",
+            why=f"second: {down}",
+            rung="reflex",
+            attempts=(*both, "reflex ok"),
+            ledger=(f"first {NOTHING}", f"second {NOTHING}", f"reflex {NOTHING}"),
+        ),
+    )
+    yield (
+        "flapping: fails every second request, 8 turns",
+        Seen(
+            sees="8 of 8 answers whole, exact",
+            why="first: answered with status 500",
+            attempts=("first ok", "first server_error", "second ok") * 4,
+            ledger=("12 rows",),
+        ),
+    )
+    yield (
+        "local engine killed before its first token",
+        Seen(
+            sees=EXACT,
+            why="nano: the engine was ended by SIGKILL in mid-answer",
+            attempts=("nano crashed", "second ok"),
+            ledger=(f"nano {NOTHING}", SECOND),
+        ),
+    )
