@@ -104,6 +104,8 @@ class Prompt(Value, frozen=True):
     fill: Fill | None = None
     reflex: Reflex | None = None
     """None when the skill has no reflex: the reflex rung is then passed over."""
+    partial: str = ""
+    """The answer so far, given by another rung: what comes next is wanted. Empty means from the beginning."""
     max_output: int = 256
     """Tokens."""
     temperature: float = 0.2
@@ -129,6 +131,8 @@ class Prompt(Value, frozen=True):
     priority: Priority = "focused"
     egress: Egress = "ask"
     """The policy in force for this prompt: the narrowest of route, skill and flag."""
+    files: tuple[str, ...] = ()
+    """Absolute paths of the files that the text comes from. What git or .nanoideignore hides among them stays here."""
 
 
 Finish = Literal["stop", "length", "content_filter"]
