@@ -4,6 +4,9 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from nanoide.paths import Paths
     from nanoide.settings import Settings
 
@@ -15,7 +18,7 @@ def main() -> None:
     from nanoide.cli.door import Doors
     from nanoide.cli.main import run
 
-    sys.exit(run(sys.argv[1:], Doors(tui=_tui, lsp=_lsp, hub=_hub)))
+    sys.exit(run(sys.argv[1:], Doors(tui=_tui, lsp=_lsp, hub=_hub, gateway=_gateway)))
 
 
 def _told_version() -> bool:
@@ -46,6 +49,12 @@ def _hub(paths: "Paths") -> int:
     from nanoide.hub.lifetime import run
 
     return run(paths)
+
+
+def _gateway(paths: "Paths", host: str, port: int, token_file: "Path | None", say: "Callable[[str], None]") -> int:
+    from nanoide.gateway.server import run
+
+    return run(paths, host, port, token_file, say)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ class Doors(Value, frozen=True):
     """The language server on standard input and output."""
     hub: "Callable[[Paths], int]"
     """The hub itself, in the foreground."""
+    gateway: "Callable[[Paths, str, int, Path | None, Callable[[str], None]], int]"
+    """HTTP for other programs: host, port, token file (None means the usual one), and what prints its one line."""
 
 
 def here() -> str:

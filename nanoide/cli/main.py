@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "complete": "Complete the line at a position of a file.",
     "doctor": "What works, what does not, and what mends it.",
     "egress": "What left this machine.",
+    "gateway": "OpenAI-compatible HTTP on this machine, for other programs.",
     "hub": "The hub: run, status, stop, log.",
     "lsp": "Language server on standard input and output.",
     "session": "One session: new, show, rename, hide, park, wake, rm.",

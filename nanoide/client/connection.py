@@ -6,7 +6,7 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ from typing import Self, cast
 
 from nanoide import __version__, wire
 from nanoide.core.errors import HubError, NanoideError
-from nanoide.wire import Frame, Published, Reply, Request, StatusChanged
+from nanoide.wire import Frame, Piece, Published, Reply, Request, StatusChanged
 
 Notice = Published | StatusChanged
 
@@ -63,6 +63,8 @@ class Connection:
         self._next = 0
         self._pending: dict[int, tuple[Request[object], asyncio.Future[object]]] = {}
         self._listeners: list[Notices] = []
+        self._takers: dict[str, Callable[[Piece], None]] = {}
+        """Who takes the pieces of an answer, by its key."""
         self._lost: HubError | None = None
         self._task = asyncio.create_task(self._read(), name="hub connection")
 
@@ -129,6 +131,14 @@ class Connection:
         if notices in self._listeners:
             self._listeners.remove(notices)
 
+    def hear(self, key: str, take: Callable[[Piece], None]) -> None:
+        """Give every piece of the answer with this `key` to `take`, as it comes."""
+        self._takers[key] = take
+
+    def unhear(self, key: str) -> None:
+        """Stop giving them."""
+        self._takers.pop(key, None)
+
     async def aclose(self) -> None:
         """Close. Requests under way end with HubError."""
         self._lose(HubError("the connection was closed"))
@@ -166,6 +176,12 @@ class Connection:
             return
         if frame.method == "status":
             self._tell(cast("StatusChanged", wire.read(frame.params, StatusChanged)))
+            return
+        if frame.method == "piece":
+            piece = cast("Piece", wire.read(frame.params, Piece))
+            take = self._takers.get(piece.key)
+            if take is not None:
+                take(piece)
             return
         if frame.id is None:
             if frame.error is not None:

@@ -119,6 +119,11 @@ class NoBackend(NanoideError):
 
     exit_code = 4
 
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+        """Seconds until the first rung that rests may be asked again; None when none rests."""
+
 
 class BackendError(NanoideError):
     """One backend failed to answer one prompt."""

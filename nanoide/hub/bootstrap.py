@@ -75,6 +75,7 @@ async def dismantle(workshop: Workshop) -> None:
     for chore in workshop.chores:
         chore.cancel()
     await workshop.turns.aclose()
+    await workshop.generations.aclose()
     await workshop.rungs.router.aclose()
     for backend in workshop.retired:
         await backend.aclose()

@@ -196,6 +196,17 @@ async def complete(workshop: Workshop, _: Subscriber, request: wire.Complete) ->
     return await workshop.completions.complete(workshop, request)
 
 
+async def generate(workshop: Workshop, client: Subscriber, request: wire.Generate) -> wire.Generated:
+    """An answer without a session, told to this connection."""
+    return await workshop.generations.generate(workshop, client, request)
+
+
+async def cancel_generate(workshop: Workshop, client: Subscriber, request: wire.CancelGenerate) -> wire.Done:
+    """Stop such an answer."""
+    await workshop.generations.cancel(client, request.key)
+    return wire.Done()
+
+
 async def list_skills(workshop: Workshop, _: Subscriber, request: wire.ListSkills) -> tuple[wire.SkillLine, ...]:
     """All skills seen from a folder."""
     return workshop.library.lines(request.folder)
@@ -275,6 +286,8 @@ HANDLERS: dict[type[wire.Request[Any]], Handler] = {
     wire.CancelTurn: cancel_turn,
     wire.GiveConsent: give_consent,
     wire.Complete: complete,
+    wire.Generate: generate,
+    wire.CancelGenerate: cancel_generate,
     wire.ListSkills: list_skills,
     wire.ShowSkill: show_skill,
     wire.CheckSkill: check_skill,

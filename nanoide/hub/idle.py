@@ -35,7 +35,7 @@ async def park_the_quiet(workshop: Workshop) -> None:
     """For as long as the hub lives, park sessions that were idle for the configured time."""
     while True:
         await asyncio.sleep(PARK_LOOK)
-        while workshop.retired and not (workshop.turns.active or workshop.completions.active):
+        while workshop.retired and not _at_work(workshop):
             await workshop.retired.pop().aclose()
         minutes = workshop.rungs.settings.hub.park_after_min
         if minutes <= 0:
@@ -53,7 +53,7 @@ async def leave_when_idle(workshop: Workshop) -> None:
     workshop.journal.on_change = changed.set
     while True:
         minutes = workshop.rungs.settings.hub.stop_after_min
-        busy = workshop.clients or workshop.turns.active or workshop.completions.active
+        busy = workshop.clients or _at_work(workshop)
         changed.clear()
         if busy or minutes <= 0:
             await changed.wait()
@@ -64,3 +64,8 @@ async def leave_when_idle(workshop: Workshop) -> None:
         except TimeoutError:
             workshop.leave.set()
             return
+
+
+def _at_work(workshop: Workshop) -> bool:
+    """True while anything is asked of a backend."""
+    return bool(workshop.turns.active or workshop.completions.active or workshop.generations.active)

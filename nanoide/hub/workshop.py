@@ -11,6 +11,7 @@ from nanoide.core.events import SessionId
 from nanoide.core.session import Session
 from nanoide.hub.broker import Subscriber
 from nanoide.hub.completing import Completions
+from nanoide.hub.generating import Generations
 from nanoide.hub.meter import Meter
 from nanoide.hub.parts import Parts
 from nanoide.hub.turn import Turns
@@ -25,6 +26,7 @@ class Workshop(Parts):
     started: datetime
     next_number: int
     """Of the next session."""
+    generations: Generations = field(default_factory=Generations)
     meter: Meter = field(default_factory=Meter)
     clients: set[Subscriber] = field(default_factory=set[Subscriber])
     leave: asyncio.Event = field(default_factory=asyncio.Event)

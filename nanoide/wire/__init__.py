@@ -25,6 +25,7 @@ from nanoide.wire.frames import (
     reply,
     request,
 )
+from nanoide.wire.generating import CancelGenerate, Generate, Generated, Piece
 from nanoide.wire.reports import (
     BackendLine,
     Check,
@@ -101,6 +102,8 @@ REQUESTS: dict[str, type[Request[object]]] = {
         CancelTurn,
         GiveConsent,
         Complete,
+        Generate,
+        CancelGenerate,
         ListSkills,
         ShowSkill,
         CheckSkill,
@@ -131,6 +134,7 @@ __all__ = [
     "Attach",
     "Attached",
     "BackendLine",
+    "CancelGenerate",
     "CancelTurn",
     "Check",
     "CheckSkill",
@@ -143,6 +147,8 @@ __all__ = [
     "FaultData",
     "FindSession",
     "Frame",
+    "Generate",
+    "Generated",
     "GiveConsent",
     "HideSession",
     "HubStatus",
@@ -155,6 +161,7 @@ __all__ = [
     "Mode",
     "OpenSession",
     "ParkSession",
+    "Piece",
     "PinSession",
     "Published",
     "ReadEgress",

@@ -6,6 +6,7 @@ import msgspec
 
 from nanoide.core import errors
 from nanoide.core.value import Value
+from nanoide.wire.generating import Piece
 from nanoide.wire.request import Reply, Request
 from nanoide.wire.sessions import Published, StatusChanged
 
@@ -39,6 +40,10 @@ class FaultData(Value, frozen=True):
 
     name: str
     hint: str = ""
+    outcome: errors.Outcome | None = None
+    """Of a BackendError."""
+    retry_after: float | None = None
+    """Of a BackendError or NoBackend."""
 
 
 PARSE_ERROR = -32700
@@ -63,7 +68,7 @@ def reply(number: int, result: object) -> bytes:
     return _line({"jsonrpc": "2.0", "id": number, "result": result})
 
 
-def notification(method: Literal["event", "status"], params: Published | StatusChanged) -> bytes:
+def notification(method: Literal["event", "status", "piece"], params: Published | StatusChanged | Piece) -> bytes:
     """The line that tells something that was not asked for."""
     return _line({"jsonrpc": "2.0", "method": method, "params": params})
 
@@ -71,7 +76,13 @@ def notification(method: Literal["event", "status"], params: Published | StatusC
 def failure(number: int | None, error: Exception, *, code: int = NANOIDE_ERROR) -> bytes:
     """The line that answers request `number` with an error. Only a NanoideError tells its text."""
     if isinstance(error, errors.NanoideError):
-        fault = Fault(code=code, message=error.message, data=FaultData(name=type(error).__name__, hint=error.hint))
+        data = FaultData(
+            name=type(error).__name__,
+            hint=error.hint,
+            outcome=error.outcome if isinstance(error, errors.BackendError) else None,
+            retry_after=error.retry_after if isinstance(error, errors.BackendError | errors.NoBackend) else None,
+        )
+        fault = Fault(code=code, message=error.message, data=data)
     else:
         fault = Fault(code=INTERNAL_ERROR, message=f"internal error: {type(error).__name__}")
     return _line({"jsonrpc": "2.0", "id": number, "error": fault})
@@ -98,6 +109,11 @@ def raised(fault: Fault) -> errors.NanoideError:
     if fault.data is None:
         return errors.HubError(fault.message)
     cls = errors.ERRORS.get(fault.data.name, errors.NanoideError)
+    if issubclass(cls, errors.BackendError):
+        outcome = fault.data.outcome or "server_error"
+        return cls(fault.message, hint=fault.data.hint, outcome=outcome, retry_after=fault.data.retry_after)
+    if issubclass(cls, errors.NoBackend):
+        return cls(fault.message, hint=fault.data.hint, retry_after=fault.data.retry_after)
     return cls(fault.message, hint=fault.data.hint)
 
 

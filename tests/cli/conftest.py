@@ -83,7 +83,7 @@ class Shell:
 
 def doors() -> Doors:
     """The real ones."""
-    return Doors(tui=front._tui, lsp=front._lsp, hub=front._hub)  # pyright: ignore[reportPrivateUsage]
+    return Doors(tui=front._tui, lsp=front._lsp, hub=front._hub, gateway=front._gateway)  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.fixture(scope="module")
