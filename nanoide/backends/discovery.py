@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 
@@ -36,7 +37,13 @@ KEYS: tuple[tuple[str, str], ...] = (
 )
 """Variables that hold a provider's key."""
 
-_PATIENCE = Timeout(connect=0.25, headers=1.0, first_token=1.0, idle=1.0, total=2.0)
+_PROBE_S = 0.3
+"""For a connection, and again for an answer. Who is on this machine answers at once."""
+
+_PATIENCE = Timeout(connect=_PROBE_S, headers=_PROBE_S, first_token=_PROBE_S, idle=_PROBE_S, total=1.0)
+
+_FILES_S = 0.8
+"""For looking into folders; what was found by then is what is told."""
 
 _MOST_MODELS = 50
 """Of one server or all folders, that are told."""
@@ -84,9 +91,13 @@ async def discover(
     home: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     ports: Iterable[tuple[str, int]] = PORTS,
+    folder: Path | None = None,
 ) -> Found:
-    """Look everywhere at once. `models` is nanoide's own folder for models; `home` None means no other folders."""
-    folders = (models, *_usual(home)) if home is not None else (models,)
+    """Look everywhere at once, for about a second at most.
+
+    `models` is nanoide's own folder for models; `home` None means no other folders; `folder` may hold models too.
+    """
+    folders = (models, *(() if folder is None else (folder / "models",)), *(() if home is None else _usual(home)))
     servers, files = await asyncio.gather(
         asyncio.gather(*(_server(name, port) for name, port in ports)),
         asyncio.to_thread(lambda: tuple(_files(folders))),
@@ -108,6 +119,8 @@ class _Models(msgspec.Struct):
 
 
 async def _server(name: str, port: int) -> LocalServer | None:
+    if not await _listens(port):
+        return None
     base = f"http://127.0.0.1:{port}/v1"
     server = Server(BackendTable(name=name, kind="openai", base_url=base, model="any", timeout=_PATIENCE))
     try:
@@ -118,6 +131,17 @@ async def _server(name: str, port: int) -> LocalServer | None:
         await server.aclose()
     names = tuple(clean_line(model.id) for model in found.data[:_MOST_MODELS])
     return LocalServer(name=name, base_url=base, models=names)
+
+
+async def _listens(port: int) -> bool:
+    """Whether anybody does; asked first, because nearly always the answer is no and nothing has to be loaded for it."""
+    try:
+        async with asyncio.timeout(_PROBE_S):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 def _usual(home: Path) -> tuple[Path, ...]:
@@ -133,22 +157,23 @@ def _usual(home: Path) -> tuple[Path, ...]:
 
 def _files(folders: Iterable[Path]) -> Iterator[ModelFile]:
     left = _MOST_MODELS
+    until = monotonic() + _FILES_S
     seen: set[Path] = set()
     for folder in folders:
-        for path in _walk(folder):
+        for path in _walk(folder, until):
             real = path.resolve()  # the cache of Hugging Face holds links to one blob
             if left == 0:
                 return
-            if real not in seen and _is_gguf(real):
+            if real not in seen and _is_plain(path) and _is_gguf(real):
                 seen.add(real)
                 left -= 1
                 yield ModelFile(path=str(path), bytes=real.stat().st_size)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, until: float) -> Iterator[Path]:
     depth = len(folder.parts)
     for visited, (root, below, names) in enumerate(os.walk(folder)):
-        if visited >= _MOST_FOLDERS:
+        if visited >= _MOST_FOLDERS or monotonic() > until:
             return
         if len(Path(root).parts) - depth >= _DEEPEST:
             below.clear()
@@ -157,6 +182,12 @@ def _walk(folder: Path) -> Iterator[Path]:
             # A large model comes in numbered parts; the first one stands for all.
             if name.endswith(".gguf") and ("-of-" not in name or "-00001-of-" in name):
                 yield Path(root) / name
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether the name can be shown and written as it is; others are passed over."""
+    text = str(path)
+    return text.isprintable() and text == clean_line(text)
 
 
 def _is_gguf(path: Path) -> bool:

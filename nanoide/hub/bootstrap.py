@@ -11,7 +11,9 @@ from nanoide.backends.base import Backend
 from nanoide.backends.keys import read_key
 from nanoide.backends.llama import LlamaBackend
 from nanoide.backends.openai import OpenAIBackend
+from nanoide.backends.pool import Pool
 from nanoide.backends.reflex import ReflexBackend
+from nanoide.backends.remote import HttpBackend
 from nanoide.backends.residency import Residency
 from nanoide.core.errors import SettingsError
 from nanoide.core.events import TurnFailed
@@ -23,7 +25,9 @@ from nanoide.hub.parts import Rungs
 from nanoide.hub.turn import Turns
 from nanoide.hub.workshop import Workshop
 from nanoide.paths import Paths, bundled_model, bundled_skills
+from nanoide.routing.cutter import Cutter
 from nanoide.routing.failover import Router
+from nanoide.routing.modes import Spell
 from nanoide.settings import BackendTable, Settings
 from nanoide.skills.library import Library
 from nanoide.store.database import Database
@@ -44,6 +48,7 @@ async def build(paths: Paths) -> Workshop:
         broker = Broker()
         seq, sessions = await store.load()
         journal = Journal(store, broker, seq, sessions)
+        cutter, started = Cutter(), now()
         await _end_interrupted(journal, store, sessions)
         return Workshop(
             paths=paths,
@@ -61,8 +66,10 @@ async def build(paths: Paths) -> Workshop:
             journal=journal,
             turns=Turns(),
             completions=Completions(),
-            rungs=assemble(settings, paths, ledger),
-            started=now(),
+            rungs=assemble(settings, paths, ledger, cutter=cutter),
+            started=started,
+            spell=Spell(started),
+            cutter=cutter,
             next_number=await store.next_number(),
         )
     except BaseException:
@@ -99,13 +106,15 @@ async def reload(workshop: Workshop) -> None:
     if settings == old.settings:
         workshop.rungs = Rungs(settings=settings, backends=old.backends, router=old.router)
         return
-    workshop.rungs = assemble(settings, workshop.paths, workshop.ledger, before=old)
+    workshop.rungs = assemble(settings, workshop.paths, workshop.ledger, before=old, cutter=workshop.cutter)
     kept = set(map(id, workshop.rungs.backends.values()))
     workshop.retired.extend(each for each in old.backends.values() if id(each) not in kept)
     log.info("config.toml was taken up")
 
 
-def assemble(settings: Settings, paths: Paths, ledger: Ledger, *, before: Rungs | None = None) -> Rungs:
+def assemble(
+    settings: Settings, paths: Paths, ledger: Ledger, *, before: Rungs | None = None, cutter: Cutter | None = None
+) -> Rungs:
     """The backends of `settings` and the router over them; those that did not change are taken from `before`."""
     same: dict[BackendTable, Backend] = {}
     if before is not None and before.settings.hub == settings.hub:
@@ -120,7 +129,9 @@ def assemble(settings: Settings, paths: Paths, ledger: Ledger, *, before: Rungs 
         midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
         return await ledger.spent(midnight)
 
-    router = Router(backends, settings, audit=ledger.add_egress, spent=spent, spent_since=ledger.spent)
+    router = Router(
+        backends, settings, audit=ledger.add_egress, spent=spent, spent_since=ledger.spent, cutter=cutter
+    )
     return Rungs(settings=settings, backends=backends, router=router)
 
 
@@ -135,14 +146,18 @@ def _backend(table: BackendTable, settings: Settings, paths: Paths, residency: R
                 parking=paths.database.parent / "parked" / table.name,
                 residency=residency,
             )
-        case "openai":
-            return OpenAIBackend(table, lambda: read_key(table.key) if table.key else "")
-        case "anthropic":
-            return AnthropicBackend(table, lambda: read_key(table.key) if table.key else "")
+        case "openai" | "anthropic":
+            servers = [_server(each) for each in table.replicas()]
+            return servers[0] if len(servers) == 1 else Pool(table, servers)
         case "reflex":
             return ReflexBackend(table.name)
         case _:
             assert_never(table.kind)
+
+
+def _server(table: BackendTable) -> HttpBackend:
+    kind = AnthropicBackend if table.kind == "anthropic" else OpenAIBackend
+    return kind(table, lambda: read_key(table.key) if table.key else "")
 
 
 def model_path(model: str, paths: Paths) -> Path:

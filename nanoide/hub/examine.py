@@ -4,9 +4,10 @@ import asyncio
 from pathlib import Path
 
 from nanoide import wire
-from nanoide.backends.discovery import Found, discover
+from nanoide.backends.discovery import Found
 from nanoide.core.errors import SkillError
 from nanoide.core.sanitize import clean_line
+from nanoide.hub import setup
 from nanoide.hub.bootstrap import model_path
 from nanoide.hub.workshop import Workshop
 from nanoide.paths import Paths, bundled_model
@@ -19,14 +20,14 @@ _BUILD = (
 """How llama-cpp-python is built for a GPU."""
 
 
-async def checks(workshop: Workshop) -> tuple[wire.Check, ...]:
-    """One check a line, the essential ones first."""
-    lines, offers = await asyncio.gather(workshop.rungs.router.probe(), discover(workshop.paths.models, home=_home()))
+async def checks(workshop: Workshop, folder: str = "") -> tuple[wire.Check, ...]:
+    """One check a line, the essential ones first. Models are looked for below `folder` too."""
+    lines, seen = await asyncio.gather(workshop.rungs.router.probe(), setup.look(workshop, folder))
     found = [_database(workshop), _settings(workshop), _model()]
     found.extend(_rung(line, workshop.paths) for line in lines)
     found.extend(_device(lines))
     found.extend(_skills(workshop))
-    found.extend(_offers(offers, workshop))
+    found.extend(_offers(workshop, seen))
     return tuple(found)
 
 
@@ -44,13 +45,6 @@ def check_skill(folder: Path) -> tuple[wire.Check, ...]:
         wire.Check(name="context", ok=True, detail=gathers),
         wire.Check(name="reflex", ok=True, detail=reflex),
     )
-
-
-def _home() -> Path | None:
-    try:
-        return Path.home()
-    except RuntimeError:
-        return None
 
 
 def _database(workshop: Workshop) -> wire.Check:
@@ -96,10 +90,11 @@ def _device(lines: tuple[wire.BackendLine, ...]) -> list[wire.Check]:
     return [wire.Check(name="local models", ok=True, detail=told + another)]
 
 
-def _offers(found: Found, workshop: Workshop) -> list[wire.Check]:
+def _offers(workshop: Workshop, seen: wire.Discovered) -> list[wire.Check]:
     """What this machine has that config.toml does not name yet. It is told, and not used."""
+    found = workshop.found or Found()
     named = workshop.rungs.settings.backends()
-    addresses = {each.base_url.rstrip("/") for each in named}
+    addresses = {address.rstrip("/") for each in named for address in each.addresses}
     files = {str(model_path(each.model, workshop.paths)) for each in named if each.kind == "llama"}
     keys = {each.key.env for each in named if each.key is not None}
     told = [
@@ -109,6 +104,8 @@ def _offers(found: Found, workshop: Workshop) -> list[wire.Check]:
     ]
     told += [f"model {file.path}, {file.bytes / 1e6:.0f} MB" for file in found.files if file.path not in files]
     told += [f"a key for {key.provider} in {key.env}, not used" for key in found.keys if key.env not in keys]
+    if seen.offers:
+        told.append("to use it: nanoide doctor --set-up, which shows the lines before it writes them")
     return [wire.Check(name="found", ok=True, detail=clean_line(each)) for each in told]
 
 

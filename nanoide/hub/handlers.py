@@ -24,7 +24,7 @@ from nanoide.core.events import (
     TurnId,
 )
 from nanoide.core.session import Session, outline
-from nanoide.hub import examine, idle, status
+from nanoide.hub import drill, examine, idle, setup, status
 from nanoide.hub.broker import Subscriber
 from nanoide.hub.completing import check_position
 from nanoide.hub.journal import now
@@ -251,9 +251,35 @@ async def read_egress(workshop: Workshop, _: Subscriber, request: wire.ReadEgres
     return await workshop.ledger.egress(request.limit)
 
 
-async def doctor(workshop: Workshop, _: Subscriber, __: wire.Examine) -> tuple[wire.Check, ...]:
+async def plan_drill(workshop: Workshop, _: Subscriber, request: wire.PlanDrill) -> wire.DrillPlan:
+    """What a drill would cut."""
+    return drill.plan(workshop, request.backend)
+
+
+async def run_drill(workshop: Workshop, _: Subscriber, request: wire.Drill) -> wire.Drilled:
+    """Cut a backend off for a while."""
+    return await drill.run(workshop, request)
+
+
+async def discover(workshop: Workshop, _: Subscriber, request: wire.Discover) -> wire.Discovered:
+    """What this machine offers."""
+    return await setup.look(workshop, request.folder)
+
+
+async def plan_setup(workshop: Workshop, _: Subscriber, request: wire.PlanSetUp) -> wire.SetUpPlan:
+    """The lines for what was found."""
+    return await setup.plan(workshop, request.offers)
+
+
+async def set_up(workshop: Workshop, _: Subscriber, request: wire.SetUp) -> wire.Done:
+    """Write them."""
+    await setup.write(workshop, request)
+    return wire.Done()
+
+
+async def doctor(workshop: Workshop, _: Subscriber, request: wire.Examine) -> tuple[wire.Check, ...]:
     """What works and what does not."""
-    return await examine.checks(workshop)
+    return await examine.checks(workshop, request.folder)
 
 
 async def read_status(workshop: Workshop, _: Subscriber, __: wire.ReadStatus) -> wire.HubStatus:
@@ -293,6 +319,11 @@ HANDLERS: dict[type[wire.Request[Any]], Handler] = {
     wire.CheckSkill: check_skill,
     wire.Trust: trust,
     wire.ListBackends: list_backends,
+    wire.PlanDrill: plan_drill,
+    wire.Drill: run_drill,
+    wire.Discover: discover,
+    wire.PlanSetUp: plan_setup,
+    wire.SetUp: set_up,
     wire.ReadUsage: read_usage,
     wire.ReadEgress: read_egress,
     wire.Examine: doctor,

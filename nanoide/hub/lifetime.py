@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 STATUS_EVERY = 2.0
 """Seconds between two looks at whether the status changed, while somebody is attached."""
 
+MODE_EVERY = 0.5
+"""Seconds between two looks at the ladder's mode, while somebody is attached: a change of it is told at once."""
+
 LEAVE_LIMIT = 10.0
 """Seconds for which a new hub waits for one that is leaving."""
 
@@ -93,15 +96,21 @@ async def _make_ready() -> None:
 
 
 async def _tell_status(workshop: Workshop) -> None:
-    """Send the status to whoever is attached, when it changed."""
+    """Send the status to whoever is attached, when it changed; a change of mode is noted with nobody there too."""
     told = None
+    waited = 0.0
     while True:
-        await asyncio.sleep(STATUS_EVERY)
-        if workshop.broker.attached:
-            current = await status.read(workshop)
-            if current != told:
-                workshop.broker.tell_status(current)
-                told = current
+        pause = MODE_EVERY if workshop.broker.attached else STATUS_EVERY
+        await asyncio.sleep(pause)
+        waited += pause
+        mode = status.note_mode(workshop)
+        if not workshop.broker.attached or (told is not None and mode == told.mode and waited < STATUS_EVERY):
+            continue
+        waited = 0.0
+        current = await status.read(workshop)
+        if current != told:
+            workshop.broker.tell_status(current)
+            told = current
 
 
 def _lock(path: Path, listening: Path) -> int:

@@ -9,11 +9,18 @@ from nanoide.hub.journal import now
 from nanoide.hub.workshop import Workshop
 
 
+def note_mode(workshop: Workshop) -> wire.Mode:
+    """How the ladder stands now; the hub remembers since when."""
+    mode = workshop.rungs.router.standing().mode
+    workshop.spell.note(mode, now())
+    return mode
+
+
 async def read(workshop: Workshop) -> wire.HubStatus:
     """What holds now. Processor time is counted since the last reading."""
     tz_minutes = round((datetime.now().astimezone().utcoffset() or datetime.resolution * 0).total_seconds() / 60)
     nano, unpriced, per_minute = await workshop.ledger.today(tz_minutes)
-    mode, reason = workshop.rungs.router.mode()
+    standing = workshop.rungs.router.standing()
     lines = workshop.rungs.router.lines()
     cpu, memory = workshop.meter.read([line.pid for line in lines if line.pid is not None])
     sessions = workshop.journal.sessions.values()
@@ -21,8 +28,11 @@ async def read(workshop: Workshop) -> wire.HubStatus:
     return wire.HubStatus(
         pid=os.getpid(),
         uptime_s=(now() - workshop.started).total_seconds(),
-        mode=mode,
-        mode_reason=reason,
+        mode=standing.mode,
+        mode_reason=standing.reason,
+        mode_since=workshop.spell.note(standing.mode, now()),
+        mode_backend=standing.backend,
+        next_probe_s=standing.next_probe_s,
         tokens_per_min=per_minute,
         today_nano=nano,
         today_unpriced=unpriced,

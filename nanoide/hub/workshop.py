@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from nanoide.backends.base import Backend
+from nanoide.backends.discovery import Found
 from nanoide.backends.llama import LlamaBackend
 from nanoide.core.errors import UnknownName, UsageError
 from nanoide.core.events import SessionId
@@ -15,6 +16,8 @@ from nanoide.hub.generating import Generations
 from nanoide.hub.meter import Meter
 from nanoide.hub.parts import Parts
 from nanoide.hub.turn import Turns
+from nanoide.routing.cutter import Cutter
+from nanoide.routing.modes import Spell
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,6 +30,14 @@ class Workshop(Parts):
     next_number: int
     """Of the next session."""
     generations: Generations = field(default_factory=Generations)
+    spell: Spell
+    """Since when the present mode holds."""
+    cutter: Cutter
+    """The drill's switch; it outlasts every reload of config.toml."""
+    found: Found | None = None
+    """What discovery found last; None before it looked."""
+    drill: str = ""
+    """The backend that is cut off by a drill; empty while none is under way."""
     meter: Meter = field(default_factory=Meter)
     clients: set[Subscriber] = field(default_factory=set[Subscriber])
     leave: asyncio.Event = field(default_factory=asyncio.Event)

@@ -20,6 +20,7 @@ from nanoide.core.policy import Egress, Tier, Where, decide
 from nanoide.core.usage import Price, Usage, cost
 from nanoide.core.value import Value
 from nanoide.routing.budget import Purse, Reservation
+from nanoide.routing.cutter import Cutter
 from nanoide.routing.redact import Redactor, size, texts
 from nanoide.settings import Budget
 from nanoide.wire import EgressLine
@@ -64,10 +65,12 @@ class Customs:
         purse: Purse,
         budget: Budget,
         held: Callable[[], Awaitable[Iterable[str]]],
+        cutter: Cutter | None = None,
     ) -> None:
         self.audit = audit
         self.purse = purse
         self.budget = budget
+        self.cutter = cutter or Cutter()
         self._held = held
         self._redactor: Redactor | None = None
 
@@ -120,12 +123,15 @@ class Gate:
 
     def health(self) -> Health:
         """As far as the backend knows."""
-        return self._backend.health()
+        health = self._backend.health()
+        return _cut_off(health) if self.customs.cutter.is_cut(self.name) else health
 
     async def probe(self) -> Health:
         """Ask the backend how it is; one that only local-only routes lead to is not asked."""
         if all(decide(policy, self.where) == "refuse" for policy in self._policies):
             return replace(self._backend.health(), reason="not asked: local-only")
+        if self.customs.cutter.is_cut(self.name):
+            return _cut_off(self._backend.health())
         return await self._backend.probe()
 
     async def aclose(self) -> None:
@@ -180,6 +186,7 @@ class Gate:
         if leave.gate is not self or leave.used:
             raise PolicyRefused(f"{self.name}: nothing leaves without a pass of its own")
         leave.used = True
+        self.customs.cutter.check(self.name)  # before the audit: what is cut off gets nothing
         if self.where != "device":
             await self.customs.audit(
                 EgressLine(
@@ -193,7 +200,11 @@ class Gate:
                     hidden=leave.hidden,
                 )
             )
-        return self._backend.stream(leave.prompt)
+        return self.customs.cutter.through(self.name, self._backend.stream(leave.prompt))
+
+
+def _cut_off(health: Health) -> Health:
+    return health if health.state == "off" else replace(health, state="down", reason="cut off by a drill")
 
 
 async def _ask(departure: Departure, consent: Consent | None) -> Held | None:

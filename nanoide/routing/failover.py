@@ -20,11 +20,12 @@ from nanoide.core.errors import BackendError, UnknownName
 from nanoide.core.policy import Egress, narrowest
 from nanoide.routing import ladder
 from nanoide.routing.attempt import Try, phrase
-from nanoide.routing.breaker import Breaker, Patience
+from nanoide.routing.breaker import Breaker, Leave, Patience
 from nanoide.routing.budget import Purse, Spent
+from nanoide.routing.cutter import Cutter
 from nanoide.routing.egress import Consent, Customs, Gate, Held
 from nanoide.routing.ladder import Candidate, Trouble
-from nanoide.routing.modes import Mode, line, mode
+from nanoide.routing.modes import Mode, Standing, line, mode, standing
 from nanoide.routing.redact import texts
 from nanoide.settings import BackendTable, Route, Settings
 from nanoide.wire import BackendLine, EgressLine
@@ -89,11 +90,13 @@ class Router:
         spent_since: Spent | None = None,
         clock: Callable[[], float] = monotonic,
         calendar: Callable[[], datetime] = lambda: datetime.now().astimezone(),
+        cutter: Cutter | None = None,
     ) -> None:
         """Take over the backends; `aclose` closes them.
 
         `audit` writes a line before anything leaves the machine. `spent` are the nano-dollars of today,
-        `spent_since` those of any period, skill and backend (budgets other than the day's need it).
+        `spent_since` those of any period, skill and backend (budgets other than the day's need it). `cutter` is
+        the switch of the drill.
         """
         self._settings = settings
         self._clock = clock
@@ -104,7 +107,7 @@ class Router:
         async def held() -> tuple[str, ...]:
             return await asyncio.to_thread(keys.held, secrets)  # a keyring may take its time
 
-        customs = Customs(audit=audit, purse=purse, budget=settings.budget, held=held)
+        customs = Customs(audit=audit, purse=purse, budget=settings.budget, held=held, cutter=cutter)
         self._steps: dict[str, _Step] = {}
         for name, backend in backends.items():
             table = tables.get(name)
@@ -186,10 +189,22 @@ class Router:
         return tuple(self._line(step, health) for step, health in zip(steps, healths, strict=True))
 
     def mode(self) -> tuple[Mode, str]:
-        """The whole in two words, and why, as `wire.HubStatus` has it."""
+        """The whole in two words, and why."""
         route = self._settings.route_for("") or Route()
         lines = {each.name: each for each in self.lines()}
         return mode([lines[name] for name in route.ladder if name in lines], tuple(lines.values()), route.egress)
+
+    def standing(self) -> Standing:
+        """The whole as `wire.HubStatus` has it: the mode, whose fault it is, and when that is tried again."""
+        route = self._settings.route_for("") or Route()
+        lines = {each.name: each for each in self.lines()}
+        return standing([lines[name] for name in route.ladder if name in lines], tuple(lines.values()), route.egress)
+
+    def forgive(self, name: str, because: str) -> None:
+        """Close the backend's breaker when what opened it begins with `because`: it is known to be over."""
+        step = self._steps.get(name)
+        if step is not None and step.breaker is not None and step.breaker.reason.startswith(because):
+            step.breaker.ended(Leave(probe=False), "ok", self._clock())
 
     async def aclose(self) -> None:
         """Close every backend."""

@@ -1,10 +1,12 @@
 """How the whole ladder stands, for the status bar and `nanoide backends`. Pure."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal
 
 from nanoide.backends.base import Health
 from nanoide.core.policy import Egress
+from nanoide.core.value import Value
 from nanoide.routing.breaker import Breaker
 from nanoide.routing.egress import Gate
 from nanoide.wire import BackendLine
@@ -12,6 +14,33 @@ from nanoide.wire import BackendLine
 Mode = Literal["full", "degraded", "local only", "reflex only"]
 
 _DOWN = frozenset({"cooling", "down", "off"})
+
+
+class Standing(Value, frozen=True):
+    """How the whole ladder stands, for a status bar: nothing in it changes while nothing happens but the time."""
+
+    mode: Mode
+    reason: str = ""
+    """Why, as a phrase; empty when all is well."""
+    backend: str = ""
+    """The first model of the ladder that cannot be asked; empty when all can."""
+    next_probe_s: float | None = None
+    """Until one of them is tried again: 0 means by the next prompt. None when nothing is waited for."""
+
+
+class Spell:
+    """Since when the present mode holds. It lasts as long as the hub, over every reload of config.toml."""
+
+    def __init__(self, began: datetime) -> None:
+        self.since = began
+        self._mode: Mode | None = None
+
+    def note(self, mode: Mode, at: datetime) -> datetime:
+        """The ladder stands at `mode` now; since when that is so."""
+        if self._mode is not None and mode != self._mode:
+            self.since = at
+        self._mode = mode
+        return self.since
 
 
 def line(gate: Gate, health: Health, model: str, breaker: Breaker | None, now: float) -> BackendLine:
@@ -52,7 +81,7 @@ def mode(ladder: Sequence[BackendLine], every: Sequence[BackendLine], policy: Eg
     is one that it leaves out, and full when there is none.
     """
     models = [each for each in ladder if each.tier == "model"]
-    down = [each for each in models if each.state in _DOWN]
+    down = [each for each in models if is_down(each)]
     if len(down) == len(models):
         return "reflex only", _told(down) or "no model is on the ladder"
     if down:
@@ -63,6 +92,26 @@ def mode(ladder: Sequence[BackendLine], every: Sequence[BackendLine], policy: Eg
     if not away and any(each.where != "device" for each in every):
         return "local only", "the default route names no backend elsewhere"
     return "full", ""
+
+
+def standing(ladder: Sequence[BackendLine], every: Sequence[BackendLine], policy: Egress) -> Standing:
+    """The default ladder: its mode, whose fault that is, and when that one is tried again."""
+    words, reason = mode(ladder, every, policy)
+    down = [each for each in ladder if each.tier == "model" and is_down(each)]
+    if not down:
+        return Standing(mode=words, reason=reason)
+    waits = [0.0 if each.recovers_in_s is None else each.recovers_in_s for each in down if each.state != "off"]
+    return Standing(
+        mode=words,
+        reason="; ".join(f"{each.name}: {each.reason or each.state}" for each in down),
+        backend=down[0].name,
+        next_probe_s=min(waits, default=None),
+    )
+
+
+def is_down(line: BackendLine) -> bool:
+    """True when a rung cannot be asked, or only to find out whether it is back."""
+    return line.state in _DOWN or line.breaker != "closed"
 
 
 def _told(down: Sequence[BackendLine]) -> str:

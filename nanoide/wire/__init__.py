@@ -4,6 +4,12 @@ Every request is a class with its method name and the type of its reply. Types o
 business of `hub.server` and `client.connection`.
 """
 
+from nanoide.wire.drill import (
+    Drill,
+    Drilled,
+    DrillPlan,
+    PlanDrill,
+)
 from nanoide.wire.frames import (
     FRAME_LIMIT,
     INTERNAL_ERROR,
@@ -26,6 +32,14 @@ from nanoide.wire.frames import (
     request,
 )
 from nanoide.wire.generating import CancelGenerate, Generate, Generated, Piece
+from nanoide.wire.offers import (
+    Discover,
+    Discovered,
+    Offer,
+    PlanSetUp,
+    SetUp,
+    SetUpPlan,
+)
 from nanoide.wire.reports import (
     BackendLine,
     Check,
@@ -109,6 +123,11 @@ REQUESTS: dict[str, type[Request[object]]] = {
         CheckSkill,
         Trust,
         ListBackends,
+        PlanDrill,
+        Drill,
+        Discover,
+        PlanSetUp,
+        SetUp,
         ReadUsage,
         ReadEgress,
         Examine,
@@ -140,7 +159,12 @@ __all__ = [
     "CheckSkill",
     "Complete",
     "Completed",
+    "Discover",
+    "Discovered",
     "Done",
+    "Drill",
+    "DrillPlan",
+    "Drilled",
     "EgressLine",
     "Examine",
     "Fault",
@@ -159,10 +183,13 @@ __all__ = [
     "ListBackends",
     "ListSkills",
     "Mode",
+    "Offer",
     "OpenSession",
     "ParkSession",
     "Piece",
     "PinSession",
+    "PlanDrill",
+    "PlanSetUp",
     "Published",
     "ReadEgress",
     "ReadStatus",
@@ -173,6 +200,8 @@ __all__ = [
     "Request",
     "SaveDraft",
     "SeeSession",
+    "SetUp",
+    "SetUpPlan",
     "ShowSkill",
     "SkillLine",
     "SkillText",

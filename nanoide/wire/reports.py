@@ -1,5 +1,6 @@
 """What there is and how it is: skills, backends, usage, egress, health, status."""
 
+from datetime import datetime
 from typing import Literal
 
 from nanoide.core.chat import Attempt
@@ -18,6 +19,13 @@ class HubStatus(Value, frozen=True):
     uptime_s: float = 0.0
     mode: Mode = "full"
     mode_reason: str = ""
+    """Why, as a phrase; empty when all is well."""
+    mode_since: datetime | None = None
+    """When the mode began; the hub remembers it as long as it runs."""
+    mode_backend: str = ""
+    """The first model of the default ladder that cannot be asked; empty when all can."""
+    next_probe_s: float | None = None
+    """Until one of them is tried again: 0 means by the next prompt. None when nothing is waited for."""
     tokens_per_min: int = 0
     today_nano: int = 0
     today_unpriced: int = 0
@@ -240,6 +248,9 @@ class Examine(Request[tuple[Check, ...]], frozen=True):
 
     METHOD = "doctor"
     REPLY = tuple[Check, ...]
+
+    folder: str = ""
+    """Absolute; models below it are told too. Empty means none."""
 
 
 class ReadStatus(Request[HubStatus], frozen=True):

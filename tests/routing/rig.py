@@ -9,6 +9,7 @@ from nanoide.backends.base import Backend
 from nanoide.core.chat import Attempt, Context, End, Message, Prompt, Reflex, RoutedChunk, Rung, Text
 from nanoide.core.events import ConsentChoice
 from nanoide.core.policy import Egress
+from nanoide.routing.cutter import Cutter
 from nanoide.routing.egress import Departure
 from nanoide.routing.failover import Router
 from nanoide.settings import BackendTable, Budget, Route, Settings
@@ -33,6 +34,7 @@ class Rig:
         self.audit: list[EgressLine] = []
         self.departures: list[Departure] = []
         self.choice: ConsentChoice = "once"
+        self.cutter = Cutter()
         told = {table.name for table in tables}
         others = tuple(
             BackendTable(name=each.name, kind="openai", base_url="http://127.0.0.1:1", model="m", where=each.where)
@@ -49,7 +51,12 @@ class Rig:
             return spent
 
         self.router = Router(
-            {each.name: each for each in backends}, settings, audit=audit, spent=today, clock=lambda: self.now
+            {each.name: each for each in backends},
+            settings,
+            audit=audit,
+            spent=today,
+            clock=lambda: self.now,
+            cutter=self.cutter,
         )
 
     async def consent(self, departure: Departure) -> ConsentChoice:
