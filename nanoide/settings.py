@@ -51,6 +51,8 @@ class BackendTable(_Table, frozen=True):
     name: str
     kind: Literal["openai", "anthropic", "llama", "reflex"]
     base_url: str = ""
+    base_urls: tuple[str, ...] = ()
+    """Several servers that answer alike, in place of `base_url`; empty means there is one."""
     model: str = ""
     """For llama: "nano" (bundled) or a path to a .gguf; else the name the server knows."""
     key: Key | None = None
@@ -72,7 +74,20 @@ class BackendTable(_Table, frozen=True):
         """Where it runs, told or read off the address."""
         if self.kind in {"llama", "reflex"}:
             return "device"
-        return self.where or where_is(self.base_url)
+        return self.where or where_is(self.addresses[0])
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it is asked: one server, or the replicas of a pool."""
+        return self.base_urls or (self.base_url,)
+
+    def replicas(self) -> tuple["BackendTable", ...]:
+        """One table for each address, all in the same place."""
+        if not self.base_urls:
+            return (self,)
+        return tuple(
+            msgspec.structs.replace(self, base_url=each, base_urls=(), where=self.locality) for each in self.base_urls
+        )
 
     def prices(self) -> Price | None:
         """The price that config.toml sets; None when it sets none."""
@@ -105,12 +120,22 @@ class Limit(_Table, frozen=True):
     month_usd: str | None = None
 
 
+class SessionLimit(_Table, frozen=True):
+    """`[budget.session]`: what one session may use of models, wherever they run. None means unlimited."""
+
+    tokens: int | None = None
+    """Read and written, of all its turns."""
+    attempts: int | None = None
+    """A turn that goes on elsewhere makes several."""
+
+
 class Budget(Limit, frozen=True):
     """`[budget]`."""
 
     on_breach: Literal["local", "ask", "stop"] = "local"
     skill: dict[str, Limit] = {}
     backend: dict[str, Limit] = {}
+    session: SessionLimit = SessionLimit()
 
 
 class HubTable(_Table, frozen=True):
@@ -219,6 +244,7 @@ _TABLES: dict[str, type[_Table]] = {
     "budget": Budget,
     "budget.skill": Limit,
     "budget.backend": Limit,
+    "budget.session": SessionLimit,
     "hub": HubTable,
     "ui": UiTable,
 }
@@ -265,6 +291,10 @@ def _check(settings: Settings, origin: str) -> None:
                 _ = None if text is None else nano_from_usd(text)
             except ValueError as error:
                 raise SettingsError(f"{origin}: {key}.{field}: {error}") from error
+    for field in ("tokens", "attempts"):
+        cap: int | None = getattr(settings.budget.session, field)
+        if cap is not None and cap < 1:
+            raise SettingsError(f"{origin}: budget.session.{field} is {cap}; allowed: 1 and more")
     for field in ("stop_after_min", "park_after_min", "unload_after_min"):
         if getattr(settings.hub, field) < 0:
             raise SettingsError(f"{origin}: hub.{field} is negative", hint="0 means never")
@@ -273,18 +303,10 @@ def _check(settings: Settings, origin: str) -> None:
 def _check_backend(backend: BackendTable, where: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", backend.name):
         raise SettingsError(f"{where}: a name has 1 to 64 letters, digits, '.', '_' or '-'")
+    if backend.base_urls and backend.kind not in {"openai", "anthropic"}:
+        raise SettingsError(f"{where}: base_urls is for openai and anthropic")
     if backend.kind in {"openai", "anthropic"}:
-        try:
-            parts = urlsplit(backend.base_url)
-            whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError as error:  # a bracket that does not close, a port that is no number
-            raise SettingsError(f"{where}: base_url {backend.base_url!r} is no http(s) address: {error}") from error
-        if not whole:
-            raise SettingsError(f"{where}: base_url {backend.base_url!r} is no http(s) address")
-        if backend.where == "device" and where_is(backend.base_url) != "device":
-            raise SettingsError(
-                f'{where}: where = "device", but {parts.hostname!r} is not loopback', hint='use "lan" or "remote"'
-            )
+        _check_addresses(backend, where)
         if not backend.model:
             raise SettingsError(f"{where}: model is missing", hint="name the model that the server knows")
     if backend.kind == "llama" and not backend.model:
@@ -304,3 +326,31 @@ def _check_backend(backend: BackendTable, where: str) -> None:
             raise SettingsError(
                 f"{where}: timeout.{field} is {seconds}; allowed: more than 0 and at most 86400 seconds"
             )
+
+
+def _check_addresses(backend: BackendTable, where: str) -> None:
+    key = "base_urls" if backend.base_urls else "base_url"
+    if backend.base_url and backend.base_urls:
+        raise SettingsError(f"{where}: takes base_url or base_urls, not both", hint="put all addresses into base_urls")
+    for address in backend.addresses:
+        try:
+            parts = urlsplit(address)
+            whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError as error:  # a bracket that does not close, a port that is no number
+            raise SettingsError(f"{where}: {key} {address!r} is no http(s) address: {error}") from error
+        if not whole:
+            raise SettingsError(f"{where}: {key} {address!r} is no http(s) address")
+        if backend.where == "device" and where_is(address) != "device":
+            raise SettingsError(
+                f'{where}: where = "device", but {parts.hostname!r} is not loopback', hint='use "lan" or "remote"'
+            )
+    if len({each.rstrip("/") for each in backend.addresses}) < len(backend.addresses):
+        raise SettingsError(f"{where}: base_urls names an address twice")
+    places = {where_is(each): each for each in reversed(backend.addresses)}
+    if backend.where is None and len(places) > 1:
+        told = ", ".join(f"{address!r} is {place}" for place, address in reversed(places.items()))
+        farthest = "remote" if "remote" in places else "lan"
+        raise SettingsError(
+            f"{where}: base_urls are not all in the same place: {told}",
+            hint=f'where = "{farthest}" treats all of them alike, or make a backend for each place',
+        )

@@ -16,6 +16,7 @@ ONLY_IN = {
     "starlette": "gateway",
     "apsw": "store",
     "httpx2": "backends",
+    "httpcore2": "backends",
     "llama_cpp": "engine",
 }
 """Libraries that have one room."""
@@ -52,13 +53,13 @@ def test_no_file_is_longer_than_500_lines() -> None:
 def test_the_core_loads_no_window_and_no_network() -> None:
     """Importing the core brings neither Textual nor asyncio nor HTTP with it."""
     loaded = imported_by("nanoide.core.session")
-    assert not loaded & {"textual", "asyncio", "httpx2", "socket", "apsw"}
+    assert not loaded & {"textual", "asyncio", "httpcore2", "socket", "apsw"}
 
 
 def test_the_hub_loads_no_window() -> None:
     """Importing the hub brings no front door, and no heavy library before it is needed."""
     loaded = imported_by("nanoide.hub.bootstrap")
-    assert not loaded & {"textual", "rich", "pygls", "click", "llama_cpp", "httpx2", "git", "watchdog", "tiktoken"}
+    assert not loaded & {"textual", "rich", "pygls", "click", "llama_cpp", "httpcore2", "git", "watchdog", "tiktoken"}
 
 
 def test_every_request_has_a_handler() -> None:

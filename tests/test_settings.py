@@ -58,6 +58,12 @@ def problem(text: str) -> str:
 
 
 BACKEND = '[[backend]]\nname = "a"\nkind = "openai"\nbase_url = "http://127.0.0.1:1/v1"\nmodel = "m"\n'
+POOL = """[[backend]]
+name = "a"
+kind = "openai"
+base_urls = ["http://10.0.0.1:8000/v1", "http://10.0.0.2:8000/v1"]
+model = "m"
+"""
 
 
 def test_with_no_file_everything_has_a_default(tmp_path: Path) -> None:
@@ -86,6 +92,20 @@ def test_the_contracts_example() -> None:
     assert quick.ladder == ("sonnet", "box", "nano", "reflex")
     assert settings.budget.skill["file-query"].month_usd == "5"
     assert settings.ui.keys == {"zoom": "ctrl+z"}
+
+
+def test_a_pool_is_one_backend_with_a_table_for_each_replica() -> None:
+    """All are in the same place: the one the addresses tell, or the one that is said for all of them."""
+    table = parse(POOL.encode(), "config.toml").backend[0]
+    assert (table.locality, table.addresses) == ("lan", ("http://10.0.0.1:8000/v1", "http://10.0.0.2:8000/v1"))
+    assert [(each.base_url, each.base_urls, each.where) for each in table.replicas()] == [
+        ("http://10.0.0.1:8000/v1", (), "lan"),
+        ("http://10.0.0.2:8000/v1", (), "lan"),
+    ]
+    mixed = POOL.replace("10.0.0.2", "127.0.0.1") + 'where = "lan"'
+    assert [each.where for each in parse(mixed.encode(), "config.toml").backend[0].replicas()] == ["lan", "lan"]
+    alone = parse(BACKEND.encode(), "config.toml").backend[0]
+    assert alone.replicas() == (alone,)
 
 
 def test_nano_can_be_set_otherwise() -> None:
@@ -126,6 +146,19 @@ def test_nano_can_be_set_otherwise() -> None:
         (BACKEND.replace('name = "a"', 'name = "../a"'), ["'../a'", "letters"]),
         ('[[backend]]\nname = "l"\nkind = "llama"', ["model is missing", ".gguf"]),
         ("[[backend", ["not valid TOML"]),
+        (
+            POOL + 'base_url = "http://10.0.0.9"',
+            ["backend[0] 'a'", "base_url or base_urls, not both"],
+        ),
+        (POOL.replace("http://10.0.0.2:8000/v1", "ftp://x"), ["base_urls 'ftp://x' is no http(s) address"]),
+        (POOL.replace("10.0.0.2:8000/v1", "10.0.0.1:8000/v1/"), ["base_urls names an address twice"]),
+        (
+            POOL.replace("10.0.0.2", "farm.example"),
+            ["not all in the same place", "'http://10.0.0.1:8000/v1' is lan", "farm.example:8000/v1' is remote"],
+        ),
+        (POOL + 'where = "device"', ["'10.0.0.1' is not loopback"]),
+        (POOL.replace("openai", "llama"), ["base_urls is for openai and anthropic"]),
+        (POOL.replace('["http://10.0.0.1:8000/v1", "http://10.0.0.2:8000/v1"]', "[]"), ["'' is no http(s) address"]),
     ],
 )
 def test_what_is_refused_and_how(text: str, words: list[str]) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -22,7 +22,7 @@ from nanoide.core.errors import BackendError
 from nanoide.settings import BackendTable
 
 if TYPE_CHECKING:
-    import httpx2
+    import httpcore2
 
 _ERROR_LIMIT = 64 * 1024
 """Bytes of an error's body that are read."""
@@ -46,12 +46,13 @@ class Server:
         self.name = table.name
         self.address = parts.netloc.rpartition("@")[2]
         """Host and port, as a person reads them."""
-        path = parts.path.rstrip("/") or root
-        self.base = f"{parts.scheme}://{self.address}{path}"
+        self._path = quote(parts.path.rstrip("/") or root, safe="/%:@!$&'()*+,;=~")
+        self._scheme = parts.scheme
         self._hostname = parts.hostname or ""
+        self._port = parts.port
         self._device = table.locality == "device"
         self._timeout = table.timeout
-        self._client: httpx2.AsyncClient | None = None
+        self._client: _Client | None = None
         self._lock = asyncio.Lock()
 
     async def post(self, path: str, body: object, headers: Mapping[str, str], *, secret: str = "") -> "Answer":
@@ -75,62 +76,74 @@ class Server:
     async def _send(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], secret: str
     ) -> "Answer":
-        client = await self._ready()
-        import httpx2  # after the client was made in a thread, which has loaded it
+        client = self._client or await self._ready()
+        import httpcore2  # after the client was made in a thread, which has loaded it
+
+        from nanoide.backends.lines import Stale
 
         if self._device:
             await self._stay()
-        request = client.build_request(
-            method,
-            self.base + path,
-            content=body,
-            headers={**headers, "accept-encoding": "identity", "user-agent": "nanoide"},
-        )
         limit = asyncio.timeout(self._timeout.headers)
         try:
+            request = self._request(method, path, body, headers)
             async with limit:
-                response = await client.send(request, stream=True)
+                response = await client.send(request)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise BackendError(f"no answer within {self._timeout.headers:g} s", outcome="timeout") from error
-        except httpx2.ConnectTimeout as error:
+        except httpcore2.ConnectTimeout as error:
             raise BackendError(
                 f"no connection to {self.address} within {self._timeout.connect:g} s", outcome="timeout"
             ) from error
-        except httpx2.ConnectError as error:
+        except httpcore2.ConnectError as error:
             raise BackendError(_no_connection(error, self.address), outcome="connect_error") from error
-        except (httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
+        except UnicodeError as error:
+            raise BackendError(f"{self.address!r} is no proper address", outcome="connect_error") from error
+        except (httpcore2.NetworkError, httpcore2.RemoteProtocolError, Stale) as error:
             raise BackendError(f"{self.address} closed the connection without an answer", outcome="cut") from error
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        except (httpcore2.ProtocolError, httpcore2.TimeoutException) as error:
             raise BackendError(f"no proper HTTP: {type(error).__name__}", outcome="protocol") from error
         answer = Answer(response, self._timeout.headers)
-        if response.status_code == 200:
+        if response.status == 200 and not answer.encoding:
             return answer
         async with answer:
-            if response.is_redirect:
+            if answer.encoding:
+                raise BackendError(f"{self.address} encodes its answers as {answer.encoding!r}", outcome="protocol")
+            if 300 <= response.status < 400:
                 raise BackendError(f"{self.address} redirects elsewhere; that is not followed", outcome="protocol")
             raise faults.from_status(
-                response.status_code, response.headers, await answer.beginning(_ERROR_LIMIT), secret=secret
+                response.status, answer.headers, await answer.beginning(_ERROR_LIMIT), secret=secret
             )
 
-    async def _ready(self) -> "httpx2.AsyncClient":
+    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> "httpcore2.Request":
+        import httpcore2
+
+        whole = {"host": self.address, "accept-encoding": "identity", "user-agent": "nanoide", **headers}
+        if body is not None:
+            whole["content-length"] = str(len(body))
+        return httpcore2.Request(
+            method,
+            httpcore2.URL(
+                scheme=self._scheme.encode(),
+                host=self._hostname.encode("ascii" if self._hostname.isascii() else "idna"),
+                port=self._port,
+                target=(self._path + path).encode(),
+            ),
+            headers=[(name.encode(), value.encode()) for name, value in whole.items()],
+            content=body,
+            extensions={"timeout": {"connect": self._timeout.connect}},
+        )
+
+    async def _ready(self) -> "_Client":
         async with self._lock:
             if self._client is None:
                 self._client = await asyncio.to_thread(self._make)
             return self._client
 
-    def _make(self) -> "httpx2.AsyncClient":
-        import httpx2
-
-        return httpx2.AsyncClient(
-            # Without TLS there is nothing to verify, and no certificates to load.
-            verify=ssl.create_default_context() if self.base.startswith("https:") else False,
-            timeout=httpx2.Timeout(None, connect=self._timeout.connect),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=_KEEP),
-            follow_redirects=False,
-            trust_env=False,
-        )
+    def _make(self) -> "_Client":
+        # Without TLS there is nothing to verify, and no certificates to load.
+        return _Client(ssl.create_default_context() if self._scheme == "https" else None)
 
     async def _stay(self) -> None:
         """Raise BackendError unless every address of the host is loopback."""
@@ -148,14 +161,48 @@ class Server:
         return [str(each[4][0]).partition("%")[0] for each in found]
 
 
+class _Client:
+    """The connections to one server."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        import httpcore2
+
+        from nanoide.backends.lines import Lines
+
+        self._lines = Lines()
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=context,
+            max_connections=None,
+            max_keepalive_connections=16,
+            keepalive_expiry=_KEEP,
+            network_backend=self._lines,
+        )
+
+    async def send(self, request: "httpcore2.Request") -> "httpcore2.Response":
+        """The answer with its headers; tried once more, on a new connection, when the kept one was closed already."""
+        from nanoide.backends.lines import Stale
+
+        try:
+            return await self._pool.handle_async_request(request)
+        except Stale:
+            self._lines.doubt()
+            return await self._pool.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close them all."""
+        await self._pool.aclose()
+
+
 class Answer:
     """A response under way."""
 
-    def __init__(self, response: "httpx2.Response", patience: float) -> None:
+    def __init__(self, response: "httpcore2.Response", patience: float) -> None:
         self._response = response
+        self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+        """By lower-case name."""
         self._patience = patience
         """Seconds for a body that is read whole."""
-        self._raw = response.aiter_bytes()
+        self._raw = response.aiter_stream()
         self._parser = Events()
         self._events: deque[Event] = deque()
         self._ended = False
@@ -163,7 +210,13 @@ class Answer:
     @property
     def kind(self) -> str:
         """Its media type, lower case, without parameters."""
-        return self._response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def encoding(self) -> str:
+        """How the body is encoded, lower case; empty when it is as we asked for: not at all."""
+        told = self.headers.get("content-encoding", "").strip().lower()
+        return "" if told == "identity" else told
 
     async def next(self) -> Event | None:
         """The next event; None at the end. Raises BackendError "cut" when the connection breaks."""
@@ -213,16 +266,14 @@ class Answer:
         await self.aclose()
 
     async def _chunk(self) -> bytes | None:
-        import httpx2
+        import httpcore2
 
         try:
             return await anext(self._raw)
         except StopAsyncIteration:
             self._ended = True
             return None
-        except httpx2.DecodingError as error:
-            raise BackendError("the stream cannot be decoded", outcome="protocol") from error
-        except httpx2.HTTPError as error:
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException) as error:
             raise BackendError("the connection broke in mid-answer", outcome="cut") from error
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import ClassVar, Protocol
 
 from nanoide.backends import faults
@@ -37,8 +37,11 @@ class HttpBackend(ABC):
         self.tier: Tier = "model"
         self._model = table.model
         self._key = key
+        self._key_at_hand = table.key is None or bool(table.key.env)
         self._server = Server(table, root="/v1")
-        self.host = "" if self.where == "device" else self._server.address
+        self.address = self._server.address
+        """Host and port, as a person reads them."""
+        self.host = "" if self.where == "device" else self.address
         self._running = 0
         self._trouble = ""
         """Why the last request failed; empty when it did not."""
@@ -55,19 +58,17 @@ class HttpBackend(ABC):
     async def _begin(self, prompt: Prompt, secret: str) -> tuple[Answer, Reader]:
         """Send `prompt`; the answer under way, and what reads it."""
 
-    async def stream(self, prompt: Prompt) -> AsyncIterator[Chunk]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Chunk, None]:
         """Ask, and give on what comes."""
         self._running += 1
         try:
-            secret = await asyncio.to_thread(self._key)  # a keyring may take its time
-            answer, reader = await self._begin(prompt, secret)
+            answer, reader = await self._begin(prompt, await self._secret())
             async with answer:
-                while True:
-                    chunk = await reader.next()
+                while not isinstance(chunk := await reader.next(), End):
                     yield chunk
-                    if isinstance(chunk, End):
-                        break
+            # Whoever reads may stop at the end and not come back: all is done before it is given out.
             self._trouble = ""
+            yield chunk
         except BackendError as error:
             self._trouble = faults.trouble(error)
             raise
@@ -85,15 +86,23 @@ class HttpBackend(ABC):
 
     async def probe(self) -> Health:
         """List the models, which costs nothing."""
+        error = await self.reach()
+        self._trouble = "" if error is None else error.message
+        return self.health()
+
+    async def reach(self) -> BackendError | None:
+        """List the models; why that failed, None when it did not."""
         try:
-            secret = await asyncio.to_thread(self._key)
+            secret = await self._secret()
             await self._server.get(self.MODELS, self._headers(secret), secret=secret)
         except BackendError as error:
-            self._trouble = error.message
-        else:
-            self._trouble = ""
-        return self.health()
+            return error
+        return None
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._server.aclose()
+
+    async def _secret(self) -> str:
+        """The key; one that is not at hand is looked up in a thread, for a keyring may take its time."""
+        return self._key() if self._key_at_hand else await asyncio.to_thread(self._key)

@@ -129,12 +129,20 @@ class BackendError(NanoideError):
     """One backend failed to answer one prompt."""
 
     def __init__(
-        self, message: str, *, outcome: Outcome = "server_error", retry_after: float | None = None, hint: str = ""
+        self,
+        message: str,
+        *,
+        outcome: Outcome = "server_error",
+        retry_after: float | None = None,
+        hint: str = "",
+        part: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.outcome: Outcome = outcome
         self.retry_after = retry_after
         """Seconds after which the backend wants to be asked again; None when it did not say."""
+        self.part = part
+        """Only a part of the backend failed (a replica of a pool) and has left: the rest can be asked at once."""
 
 
 class SkillError(NanoideError):

@@ -93,7 +93,7 @@ class Try:
         except BackendError as error:
             why = phrase(error, self._rung.backend)
             end = error.end if isinstance(error, _Judged) else None
-            self._end(error.outcome, leave.prompt, end=end, reason=why, retry_after=error.retry_after)
+            self._end(error.outcome, leave.prompt, end=end, reason=why, retry_after=error.retry_after, part=error.part)
             if error.message.startswith(f"{self._rung.backend}: "):
                 raise
             raise BackendError(
@@ -134,10 +134,13 @@ class Try:
         end: End | None = None,
         reason: str = "",
         retry_after: float | None = None,
+        part: bool = False,
     ) -> None:
         now = self._clock()
         if self._breaker is not None and self._permit is not None:
-            self._breaker.ended(self._permit, outcome, now, retry_after=retry_after, reason=reason)
+            # A replica that left its pool says nothing about the replicas that are still in it.
+            told: Outcome = "cancelled" if part else outcome
+            self._breaker.ended(self._permit, told, now, retry_after=retry_after, reason=reason)
         usage = end.usage if end is not None else self._estimate(prompt)
         amount, source = bill(self._rung.where, self._gate.price, usage, outcome)
         self._record(

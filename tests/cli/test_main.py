@@ -27,7 +27,7 @@ def test_asking_loads_no_screen_and_no_editor() -> None:
     """`ask` needs neither textual nor pygls nor rich, and enters no room of the workshop."""
     code = (
         "import sys, nanoide.cli.main, nanoide.cli.ask, nanoide.client.asking, nanoide.client.launch, nanoide.settings;"
-        "rooms = ('textual', 'pygls', 'lsprotocol', 'rich', 'apsw', 'httpx2', 'nanoide.hub', 'nanoide.store');"
+        "rooms = ('textual', 'pygls', 'lsprotocol', 'rich', 'apsw', 'httpcore2', 'nanoide.hub', 'nanoide.store');"
         "print([room for room in rooms if room in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
