@@ -125,7 +125,6 @@ async def test_the_bill_is_the_servers_own_count(kind: Kind, tmp_path: Path) -> 
         books = {"first": _by_turn(one.book), "second": _by_turn(two.book)}
 
     assert {name: text for name, text in texts.items() if text != "".join(words(name))} == {}
-    print(came)
     assert came["done"] > TURNS // 4
     assert came["left"] > 100
     rows = [attempt for each in attempts.values() for attempt in each]
