@@ -114,6 +114,10 @@ class Pool:
         objections = [each.backend.objection(prompt) for each in self._replicas]
         return objections[0] if all(objections) else ""
 
+    def resumes(self, prompt: Prompt) -> bool:
+        """True when every replica does: nobody knows yet which one it will be."""
+        return all(each.backend.resumes(prompt) for each in self._replicas)
+
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Chunk, None]:
         """Ask one replica, and give on what comes. Raises BackendError at once when all are out."""
         replica = self._choose(prompt)
@@ -128,7 +132,8 @@ class Pool:
                     yield chunk
                     limit, waits = self._limits.idle, self._clock()
         except BackendError as error:
-            raise self._failed(replica, error, trial=trial) from error
+            self._failed(replica, error, trial=trial)
+            raise
         except asyncio.CancelledError:
             waited = self._clock() - waits
             if waited >= limit * _GIVEN_UP:
@@ -196,18 +201,15 @@ class Pool:
             return None
         return home if home.running <= min(each.running for each in ready) + _BUSIER else None
 
-    def _failed(self, replica: _Replica, error: BackendError, *, trial: bool) -> BackendError:
-        """The error as the router is told it: which replica, and whether the others can be asked."""
+    def _failed(self, replica: _Replica, error: BackendError, *, trial: bool) -> None:
+        """Judge the replica, and have the error say which it was and whether the others can be asked."""
         address = replica.backend.address
-        message = error.message if address in error.message else f"{address}: {error.message}"
-        self._strike(replica, error.outcome, message, error.retry_after, trial=trial)
-        ready = any(not each.out for each in self._replicas)
-        told = error.retry_after
+        if address not in error.message:
+            error.message = f"{address}: {error.message}"
+        self._strike(replica, error.outcome, error.message, error.retry_after, trial=trial)
         if replica.out:
-            told = None if ready else self._soonest(self._clock())
-        return BackendError(
-            message, outcome=error.outcome, retry_after=told, hint=error.hint, part=replica.out and ready
-        )
+            error.part = any(not each.out for each in self._replicas)
+            error.retry_after = None if error.part else self._soonest(self._clock())
 
     def _strike(self, replica: _Replica, outcome: Outcome, reason: str, told: float | None, *, trial: bool) -> None:
         """Count what happened; the replica leaves when it was too much."""
