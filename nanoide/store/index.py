@@ -175,7 +175,7 @@ class Index:
 
 def list_files(root: str) -> Iterator[str]:
     """Paths below `root`, relative: git's view of them where there is a repository, without the ignored ones."""
-    ignored = _ignored(root)
+    ignored = hidden_in(root)
     count = 0
     for path in _from_git(root) or _from_walk(root):
         if not ignored(path) and not is_secret(path):
@@ -200,7 +200,7 @@ def _files(root: str) -> Iterator[tuple[str, int, int]]:
             yield path, info.st_mtime_ns, info.st_size
 
 
-def _ignored(root: str) -> Callable[[str], bool]:
+def hidden_in(root: str) -> Callable[[str], bool]:
     """Whether the ignore files of `root`, and of the folders around it up to the repository's, leave a path out."""
     rules: list[tuple[str, Ignore]] = []
     top = Path(root)
