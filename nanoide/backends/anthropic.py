@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 
 from nanoide.backends import faults
 from nanoide.backends.http import Answer
@@ -195,12 +196,23 @@ class _Reader:
             if value is not None:
                 setattr(self._usage, field, max(0, value))
 
+    def told(self) -> Usage | None:
+        """See `remote.Reader`. What was read is told at the beginning, what was written at the end."""
+        if self._usage.input_tokens is None:
+            return None
+        usage = self._whole(self._usage.input_tokens, self._usage.output_tokens or 0)
+        if self._finish is not None:
+            return usage
+        ours = estimate(self._prompt, "".join(self._said), fill=False)
+        return replace(usage, output=max(usage.output, ours.output), estimated=True)
+
     def _count(self) -> Usage:
         told = self._usage
         if told.input_tokens is None or told.output_tokens is None or self._stops.reached:
             return estimate(self._prompt, "".join(self._said), fill=False)
-        read, write = told.cache_read_input_tokens or 0, told.cache_creation_input_tokens or 0
+        return self._whole(told.input_tokens, told.output_tokens)
+
+    def _whole(self, asked: int, output: int) -> Usage:
+        read, write = self._usage.cache_read_input_tokens or 0, self._usage.cache_creation_input_tokens or 0
         # input_tokens leaves out what came from or went into the cache; ours counts all.
-        return Usage(
-            input=told.input_tokens + read + write, output=told.output_tokens, cache_read=read, cache_write=write
-        )
+        return Usage(input=asked + read + write, output=output, cache_read=read, cache_write=write)

@@ -72,6 +72,13 @@ class Backend(Protocol):
         """
         ...
 
+    def resumes(self, prompt: Prompt) -> bool:
+        """True when it takes up the text of an answer and goes on exactly behind it: see `Prompt.partial`.
+
+        False when that is not certain. Does no I/O.
+        """
+        ...
+
     def stream(self, prompt: Prompt) -> AsyncIterator[Chunk]:
         """Answer `prompt`: `Text`s, then exactly one `End`.
 

@@ -110,6 +110,10 @@ class LlamaBackend:
             )
         return "completes code only" if facts is not None and not facts.chats else ""
 
+    def resumes(self, prompt: Prompt) -> bool:
+        """Always, but where the answer is held to a grammar: that begins at the answer's beginning."""
+        return not (prompt.grammar or prompt.json_schema)
+
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Chunk, None]:
         """See `Backend`."""
         if objection := self.objection(prompt):
@@ -211,6 +215,7 @@ def _job(prompt: Prompt) -> Job:
         system=prompt.system,
         messages=prompt.messages,
         fill=prompt.fill,
+        partial=prompt.partial,
         max_output=prompt.max_output,
         temperature=prompt.temperature,
         top_p=prompt.top_p,

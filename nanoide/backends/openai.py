@@ -54,6 +54,10 @@ class OpenAIBackend(HttpBackend):
             return ""
         return "there is nothing to ask" if prompt.fill is None else "has no completions with a suffix"
 
+    def resumes(self, prompt: Prompt) -> bool:
+        """Where it completes text; what a server makes of an answer that is begun in a chat is not certain."""
+        return prompt.fill is not None and self._fills
+
     async def _begin(self, prompt: Prompt, secret: str) -> tuple[Answer, Reader]:
         answer, fill = await self._open(prompt, secret)
         return answer, _Reader(answer, prompt, fill=fill, model=self._model, secret=secret)
@@ -67,6 +71,8 @@ class OpenAIBackend(HttpBackend):
     async def _open(self, prompt: Prompt, secret: str) -> tuple[Answer, bool]:
         """The answer under way, and whether it fills in. Adapts to what the server refuses."""
         fill = prompt.fill is not None and self._fills
+        if prompt.partial and not fill:  # known only since it was asked whether it resumes
+            raise BackendError("has no completions with a suffix", outcome="bad_request")
         while True:
             body = self._body(prompt, fill=fill)
             try:
@@ -76,7 +82,7 @@ class OpenAIBackend(HttpBackend):
                 if refused := self._refused(error, body):
                     self._without.add(refused)
                 elif fill and (error.status in {404, 405, 501} or error.names("suffix")):
-                    if not prompt.messages:
+                    if not prompt.messages or prompt.partial:
                         self._fills = False
                         # The server is well and the chat may be too: this is no reason to stop asking it.
                         raise BackendError("has no completions with a suffix", outcome="bad_request") from error
@@ -120,7 +126,7 @@ class OpenAIBackend(HttpBackend):
             schema = {"name": "answer", "schema": _schema(prompt.json_schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if fill and prompt.fill is not None:
-            body["prompt"] = prompt.fill.prefix
+            body["prompt"] = prompt.fill.prefix + prompt.partial
             body["suffix"] = prompt.fill.suffix
         else:
             system = [{"role": "system", "content": prompt.system}] if prompt.system else []
@@ -248,9 +254,13 @@ class _Reader:
         return (choice.text if words is None else words.content) or ""
 
     def _count(self) -> Usage:
+        return self.told() or estimate(self._prompt, "".join(self._said), fill=self._fill)
+
+    def told(self) -> Usage | None:
+        """See `remote.Reader`."""
         told = self._usage
         if told is None or told.prompt_tokens is None or told.completion_tokens is None:
-            return estimate(self._prompt, "".join(self._said), fill=self._fill)
+            return None
         cached = told.prompt_tokens_details.cached_tokens if told.prompt_tokens_details is not None else None
         read = max(0, told.prompt_tokens)
         return Usage(input=read, output=max(0, told.completion_tokens), cache_read=min(max(0, cached or 0), read))
@@ -266,7 +276,7 @@ def _schema(text: str) -> object:
 def estimate(prompt: Prompt, text: str, *, fill: bool) -> Usage:
     """Our own count of a prompt and its answer, for servers that do not tell."""
     if fill and prompt.fill is not None:
-        parts = (prompt.fill.prefix, prompt.fill.suffix)
+        parts = (prompt.fill.prefix, prompt.partial, prompt.fill.suffix)
     else:
         parts = (prompt.system, *(each.text for each in prompt.messages))
     return Usage(input=sum(tokens.count(part) for part in parts), output=tokens.count(text), estimated=True)

@@ -49,6 +49,11 @@ class ReflexBackend:
         self._running = 0
         self._queued = 0
 
+    def resumes(self, prompt: Prompt) -> bool:
+        """Never: a script knows nothing of what another said."""
+        del prompt
+        return False
+
     def objection(self, prompt: Prompt) -> str:
         """Unless the skill has a reflex."""
         if prompt.reflex is not None:

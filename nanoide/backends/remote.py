@@ -11,6 +11,7 @@ from nanoide.backends.http import Answer, Server
 from nanoide.core.chat import Chunk, End, Prompt
 from nanoide.core.errors import BackendError
 from nanoide.core.policy import Tier, Where
+from nanoide.core.usage import Usage
 from nanoide.settings import BackendTable
 
 
@@ -19,6 +20,10 @@ class Reader(Protocol):
 
     async def next(self) -> Chunk:
         """The next text, or the end. Raises BackendError."""
+        ...
+
+    def told(self) -> Usage | None:
+        """The usage as far as the server has told it; None when it has not."""
         ...
 
 
@@ -50,6 +55,11 @@ class HttpBackend(ABC):
     def objection(self, prompt: Prompt) -> str:
         """Why it cannot answer `prompt`; empty when it can."""
 
+    def resumes(self, prompt: Prompt) -> bool:
+        """Servers that chat begin every answer anew, or may."""
+        del prompt
+        return False
+
     @abstractmethod
     def _headers(self, secret: str) -> dict[str, str]:
         """Of every request."""
@@ -64,8 +74,12 @@ class HttpBackend(ABC):
         try:
             answer, reader = await self._begin(prompt, await self._secret())
             async with answer:
-                while not isinstance(chunk := await reader.next(), End):
-                    yield chunk
+                try:
+                    while not isinstance(chunk := await reader.next(), End):
+                        yield chunk
+                except BackendError as error:
+                    error.usage = reader.told()
+                    raise
             # Whoever reads may stop at the end and not come back: all is done before it is given out.
             self._trouble = ""
             yield chunk

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from nanoide.backends.base import Health
+from nanoide.backends.stops import Stops
 from nanoide.core.chat import Chunk, End, Prompt, Text, Waits
 from nanoide.core.errors import BackendError, Outcome
 from nanoide.core.policy import Tier, Where
@@ -40,7 +41,9 @@ Step = str | Waits | Pause | Fail | Cut | Hang | End | asyncio.Event
 class ScriptedBackend:
     """Answers the nth prompt with the nth script; the last one is played again and again.
 
-    A script that does not end by itself ends with an `End` whose usage counts one token a step.
+    A script that does not end by itself ends with an `End` whose usage counts one token a step. One that `resumes`
+    goes on behind the answer so far: where its script begins with that, it plays what is left of it. Like every
+    model it holds to stop texts.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class ScriptedBackend:
         tier: Tier = "model",
         host: str = "",
         objection: str = "",
+        resumes: bool = False,
         health: Health | None = None,
     ) -> None:
         self.name = name
@@ -64,6 +68,7 @@ class ScriptedBackend:
         """How many streams are over, however they ended."""
         self._scripts = scripts or (("",),)
         self._objection = objection
+        self._resumes = resumes
         self._health = health or Health(model="scripted")
 
     def objection(self, prompt: Prompt) -> str:
@@ -71,18 +76,26 @@ class ScriptedBackend:
         del prompt
         return self._objection
 
+    def resumes(self, prompt: Prompt) -> bool:
+        """As given when it was made, for every prompt."""
+        del prompt
+        return self._resumes
+
     async def stream(self, prompt: Prompt) -> AsyncIterator[Chunk]:
         """Play the next script."""
-        script = self._scripts[min(len(self.prompts), len(self._scripts) - 1)]
+        script = _behind(prompt.partial, self._scripts[min(len(self.prompts), len(self._scripts) - 1)])
         self.prompts.append(prompt)
+        stops = Stops(prompt.stop)
         said = 0
         try:
             for step in script:
                 match step:
                     case str():
-                        if step:
-                            said += 1
-                            yield Text(step)
+                        said += bool(step)
+                        if text := stops.feed(step):
+                            yield Text(text)
+                        if stops.reached:
+                            break
                     case Waits():
                         yield step
                     case Pause():
@@ -96,8 +109,12 @@ class ScriptedBackend:
                     case Cut():
                         return
                     case End():
+                        if text := stops.flush():
+                            yield Text(text)
                         yield step
                         return
+            if text := stops.flush():
+                yield Text(text)
             yield End(usage=Usage(input=1, output=said), model="scripted")
         finally:
             self.finished += 1
@@ -112,3 +129,18 @@ class ScriptedBackend:
 
     async def aclose(self) -> None:
         """Nothing was started."""
+
+
+def _behind(partial: str, script: Sequence[Step]) -> list[Step]:
+    """What of `script` comes after `partial`; all of it when it does not begin with that."""
+    if not partial or not "".join(step for step in script if isinstance(step, str)).startswith(partial):
+        return list(script)
+    left, rest = len(partial), list[Step]()
+    for step in script:
+        if isinstance(step, str):
+            if step[left:]:
+                rest.append(step[left:])
+            left = max(0, left - len(step))
+        elif left == 0:
+            rest.append(step)
+    return rest

@@ -105,7 +105,7 @@ class Prompt(Value, frozen=True):
     reflex: Reflex | None = None
     """None when the skill has no reflex: the reflex rung is then passed over."""
     partial: str = ""
-    """The answer so far, given by another rung: what comes next is wanted. Empty means from the beginning."""
+    """What stands of the answer already: the backend goes on right behind it. Only for one that `resumes`."""
     max_output: int = 256
     """Tokens."""
     temperature: float = 0.2
@@ -180,6 +180,19 @@ class Rung(Value, frozen=True, tag="rung"):
     """Why this rung, as a phrase a person can read; empty for the first one of the ladder."""
     passed: tuple[Passed, ...] = ()
     """Rungs passed over since the attempt before."""
+    continues: bool = False
+    """The text before it stays: this rung goes on where the answer broke off. Else all text before it is void."""
+
+
+class Seam(Value, frozen=True):
+    """A place in an answer where one rung broke off and another went on."""
+
+    after: int
+    """Code points of the answer before it."""
+    backend: str
+    """Who went on."""
+    reason: str = ""
+    """Why, as a phrase: "sonnet: silent for 15 s"."""
 
 
 class Attempt(Value, frozen=True):

@@ -7,7 +7,7 @@ A Delta is passing: it may be merged or dropped, because a later Fact (or a snap
 from datetime import datetime
 from typing import Literal, NewType
 
-from nanoide.core.chat import Attempt, Finish
+from nanoide.core.chat import Attempt, Finish, Seam
 from nanoide.core.policy import Tier, Where
 from nanoide.core.usage import Usage
 from nanoide.core.value import Value
@@ -142,6 +142,8 @@ class TurnFinished(Event, frozen=True, tag="turn-finished"):
     total_ms: int
     sources: tuple[str, ...] = ()
     """Labels of the context used."""
+    seams: tuple[Seam, ...] = ()
+    """Where one rung went on with what another had begun, in order."""
 
 
 class TurnFailed(Event, frozen=True, tag="turn-failed"):
@@ -154,6 +156,7 @@ class TurnFailed(Event, frozen=True, tag="turn-failed"):
     message: str
     hint: str = ""
     total_ms: int = 0
+    seams: tuple[Seam, ...] = ()
 
 
 class TurnCancelled(Event, frozen=True, tag="turn-cancelled"):
@@ -162,6 +165,7 @@ class TurnCancelled(Event, frozen=True, tag="turn-cancelled"):
     turn: TurnId
     text: str
     total_ms: int = 0
+    seams: tuple[Seam, ...] = ()
 
 
 # Deltas
@@ -175,6 +179,8 @@ class TurnStarted(Event, frozen=True, tag="turn-started"):
     where: Where
     tier: Tier
     reason: str = ""
+    after: int = 0
+    """Code points of the answer that stand and that the rung goes on behind; 0 when it begins from nothing."""
 
 
 class TextArrived(Event, frozen=True, tag="text-arrived"):

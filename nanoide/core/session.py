@@ -9,7 +9,7 @@ from typing import Literal, assert_never
 
 from msgspec.structs import replace
 
-from nanoide.core.chat import Attempt, Passed
+from nanoide.core.chat import Attempt, Passed, Seam
 from nanoide.core.events import (
     AttemptEnded,
     ConsentAsked,
@@ -83,6 +83,8 @@ class Turn(Value, frozen=True):
     state: TurnState = "queued"
     text: str = ""
     """The answer so far; whole when state is "done"."""
+    seams: tuple[Seam, ...] = ()
+    """Where one rung went on with what another had begun, in order."""
     backend: str = ""
     """The rung that answers or answered; empty while queued."""
     where: Where = "device"
@@ -205,7 +207,7 @@ def apply(session: Session, event: SessionEvent) -> Session:
                 where=event.where,
                 tier=event.tier,
                 reason=event.reason,
-                text="",
+                **_start(session, event),
             )
             session = replace(session, backend=event.backend)
             return _enter(session, event, "working", event.reason or f"{event.backend} works on it")
@@ -238,6 +240,7 @@ def apply(session: Session, event: SessionEvent) -> Session:
                 ttft_ms=event.ttft_ms,
                 total_ms=event.total_ms,
                 sources=event.sources,
+                seams=event.seams,
                 consent=None,
             )
             session = replace(session, backend=event.backend, tokens=session.tokens + event.usage.output)
@@ -252,12 +255,19 @@ def apply(session: Session, event: SessionEvent) -> Session:
                 message=event.message,
                 hint=event.hint,
                 total_ms=event.total_ms,
+                seams=event.seams,
                 consent=None,
             )
             return _enter(session, event, "failed", event.message)
         case TurnCancelled():
             session = _turn(
-                session, event.turn, state="cancelled", text=event.text, total_ms=event.total_ms, consent=None
+                session,
+                event.turn,
+                state="cancelled",
+                text=event.text,
+                total_ms=event.total_ms,
+                seams=event.seams,
+                consent=None,
             )
             return _enter(session, event, "idle", "stopped by you")
         case _:
@@ -279,6 +289,21 @@ def _turn(session: Session, turn: TurnId, **changes: object) -> Session:
         return session
     turns = tuple(replace(each, **changes) if each.id == turn else each for each in session.turns)
     return replace(session, turns=turns)
+
+
+def _start(session: Session, event: TurnStarted) -> dict[str, object]:
+    """What stands of the answer when a rung begins, and where it was gone on with."""
+    turn = _find(session, event.turn)
+    if turn is None or not event.after:
+        return {"text": "", "seams": ()}
+    return {"text": turn.text[: event.after], "seams": sewn(turn.seams, Seam(event.after, event.backend, event.reason))}
+
+
+def sewn(seams: tuple[Seam, ...], seam: Seam) -> tuple[Seam, ...]:
+    """`seams` with one more. Told again it is the same; at the same place only who went on at last counts."""
+    if any((each.after, each.backend) == (seam.after, seam.backend) for each in seams):
+        return seams
+    return (*(each for each in seams if each.after < seam.after), seam)
 
 
 def _attempt(session: Session, event: AttemptEnded) -> Session:

@@ -162,8 +162,8 @@ class Model:
             return [*bos, self._pre, self._suf, *suffix, self._mid, *prefix]
         return [*bos, self._pre, *prefix, self._suf, *suffix, self._mid]
 
-    def chat_prompt(self, system: str, messages: tuple[Message, ...]) -> list[int]:
-        """The tokens of a conversation. Raises TemplateError."""
+    def chat_prompt(self, system: str, messages: tuple[Message, ...], partial: str = "") -> list[int]:
+        """The tokens of a conversation, the answer to it begun with `partial`. Raises TemplateError."""
         if self._template is None:
             raise TemplateError("there is none")
         ids = list[int]()
@@ -171,6 +171,8 @@ class Model:
             ids += self.tokens(text, special=frame)
         if self._add_bos and ids[:1] != [self._bos]:
             ids.insert(0, self._bos)
+        if partial:
+            ids += self.tokens(partial)
         return ids
 
     def _choose_template(self) -> Template | None:

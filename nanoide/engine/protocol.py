@@ -50,6 +50,8 @@ class Job(Value, frozen=True, tag="job"):
     system: str = ""
     messages: tuple[Message, ...] = ()
     fill: Fill | None = None
+    partial: str = ""
+    """What stands of the answer already; it goes on right behind it."""
     max_output: int = 256
     temperature: float = 0.0
     top_p: float = 1.0

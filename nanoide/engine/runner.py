@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from nanoide.core.chat import Finish
 from nanoide.core.errors import Outcome
 from nanoide.engine.answer import Answer, sampling_of
@@ -105,6 +107,8 @@ class Runner:
         self._drafts = self.model.partial and (self.model.parameters >= PARAMETERS_MIN if drafts is None else drafts)
         self._speed = 0.0
         self._pace = Pace(ROWS)
+        self.drafted = (0, 0)
+        """Tokens that were drafted since the start, and those of them that were right."""
 
     @property
     def facts(self) -> Facts:
@@ -221,12 +225,13 @@ class Runner:
 
     def _prompt(self, job: Job, fill: bool) -> list[int]:
         if fill and job.fill is not None:
-            return self.model.fill_prompt(job.fill, self.window - min(job.max_output, self.window // 2))
+            begun = replace(job.fill, prefix=job.fill.prefix + job.partial)
+            return self.model.fill_prompt(begun, self.window - min(job.max_output, self.window // 2))
         if job.fill is not None and not job.messages and not job.system:
             raise TemplateError("the file has no fill-in-the-middle tokens")
         if not self.facts.chats:
             raise TemplateError(self.model.template_fault or "completes code only")
-        return self.model.chat_prompt(job.system, job.messages)
+        return self.model.chat_prompt(job.system, job.messages, job.partial)
 
     def _say_each(self, step: list[Rows], replies: list[Reply]) -> tuple[int, int]:
         """Compute a step and say what comes of it: its rows, and how many tokens were chosen."""
@@ -248,7 +253,8 @@ class Runner:
         drafter = self._answers[sequence.id].drafter
         if drafter is None or rows.count != 1 or not rows.samples:
             return []
-        return drafter.propose(sequence.tokens, min(sequence.limit - len(sequence.tokens), self._cache.free - 1))
+        most = min(sequence.limit - len(sequence.tokens), self._cache.free - 1)
+        return drafter.propose(sequence.tokens, most, self._pace.seconds)
 
     def _say_draft(self, rows: Rows, draft: list[int], replies: list[Reply]) -> tuple[int, int]:
         """Compute a draft after a row, and say as much of it as the model says itself."""
@@ -264,6 +270,7 @@ class Runner:
             answer.drafter = None  # whatever it was, the next step meets it without a draft
         else:
             answer.drafter.note(len(draft), len(said) - 1)
+            self.drafted = (self.drafted[0] + len(draft), self.drafted[1] + len(said) - 1)
         for token in said:
             if rows.sequence.id in self._answers:
                 self._say(answer, token, replies)

@@ -173,7 +173,7 @@ class Completions:
             async for chunk in chunks:
                 match chunk:
                     case Rung():
-                        answer.text = ""
+                        answer.text = answer.text if chunk.continues else ""
                         answer.backend, answer.where, answer.tier = chunk.backend, chunk.where, chunk.tier
                         answer.passed.extend(chunk.passed)
                     case Text():

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from nanoide import wire
 from nanoide.completion.shape import multiline, shape
-from nanoide.core.chat import Attempt, Context, End, Prompt, RoutedChunk, Rung, Text
+from nanoide.core.chat import Attempt, Context, End, Prompt, RoutedChunk, Rung, Seam, Text
 from nanoide.core.errors import Interrupted, NanoideError, UnknownName, UsageError
 from nanoide.core.events import (
     AttemptEnded,
@@ -27,7 +27,7 @@ from nanoide.core.events import (
     TurnStarted,
 )
 from nanoide.core.policy import Egress, narrowest
-from nanoide.core.session import Session
+from nanoide.core.session import Session, sewn
 from nanoide.core.usage import Usage
 from nanoide.hub.journal import Journal, now
 from nanoide.hub.parts import Parts
@@ -53,6 +53,11 @@ class Pen:
         self.text = ""
         self.first_at: float | None = None
         """Monotonic time of the first text; None before it."""
+        self.seams: tuple[Seam, ...] = ()
+        """Where one rung went on with what another had begun."""
+        self._void = ""
+        """The last answer that broke off and was begun anew."""
+        self._void_seams: tuple[Seam, ...] = ()
         self._journal = journal
         self._session = session
         self._turn = turn
@@ -86,12 +91,24 @@ class Pen:
             self._told = len(self.text)
             self._last = monotonic()
 
-    def restart(self) -> None:
-        """Another rung begins from nothing."""
+    def begin(self, rung: Rung) -> int:
+        """A rung begins. How much of the answer stands, in code points."""
         self.flush()
-        self.text = ""
+        if rung.continues:
+            self.seams = sewn(self.seams, Seam(len(self.text), rung.backend, rung.reason))
+            return len(self.text)
+        if self.text:
+            self._void, self._void_seams = self.text, self.seams
+        self.text, self.seams = "", ()
         self._told = 0
         self.first_at = None
+        return 0
+
+    def close(self) -> None:
+        """No more comes, and the answer is not whole: keep what stands, or what stood before it began anew."""
+        self.flush()
+        if not self.text:
+            self.text, self.seams = self._void, self._void_seams
 
 
 class Turns:
@@ -193,25 +210,29 @@ class Turns:
                     ttft_ms=None if pen.first_at is None else round((pen.first_at - began) * 1000),
                     total_ms=spent(),
                     sources=sources,
+                    seams=pen.seams,
                 )
             )
         except asyncio.CancelledError:
-            pen.flush()
+            pen.close()
             if self._stopping:
                 fault = Interrupted("the hub was stopped before the answer was whole", hint="ask again")
-                await journal.commit(_failed(session.id, turn, pen.text, fault, spent()), owe=True)
+                await journal.commit(_failed(session.id, turn, pen, fault, spent()), owe=True)
             else:
                 await journal.commit(
-                    TurnCancelled(session=session.id, at=now(), turn=turn, text=pen.text, total_ms=spent()), owe=True
+                    TurnCancelled(
+                        session=session.id, at=now(), turn=turn, text=pen.text, total_ms=spent(), seams=pen.seams
+                    ),
+                    owe=True,
                 )
         except NanoideError as error:
-            pen.flush()
-            await journal.commit(_failed(session.id, turn, pen.text, error, spent()), owe=True)
+            pen.close()
+            await journal.commit(_failed(session.id, turn, pen, error, spent()), owe=True)
         except Exception as error:
             log.exception("turn %s of %s failed", turn, session.name)
-            pen.flush()
+            pen.close()
             fault = NanoideError(f"internal error: {type(error).__name__}: {error}", hint="see nanoide hub log")
-            await journal.commit(_failed(session.id, turn, pen.text, fault, spent()), owe=True)
+            await journal.commit(_failed(session.id, turn, pen, fault, spent()), owe=True)
 
     async def _agree(
         self, parts: Parts, session: Session, turn: TurnId, departure: Departure, interactive: bool
@@ -261,7 +282,7 @@ async def _follow(
             match chunk:
                 case Rung():
                     rung = chunk
-                    pen.restart()
+                    after = pen.begin(rung)
                     journal.tell(
                         TurnStarted(
                             session=session,
@@ -271,6 +292,7 @@ async def _follow(
                             where=rung.where,
                             tier=rung.tier,
                             reason=rung.reason,
+                            after=after,
                         )
                     )
                 case Text():
@@ -340,12 +362,13 @@ async def _prepare(parts: Parts, session: Session, skill: Skill, ask: wire.Ask) 
     return prompt, route, context
 
 
-def _failed(session: SessionId, turn: TurnId, text: str, error: NanoideError, total_ms: int) -> TurnFailed:
+def _failed(session: SessionId, turn: TurnId, pen: Pen, error: NanoideError, total_ms: int) -> TurnFailed:
     return TurnFailed(
         session=session,
         at=now(),
         turn=turn,
-        text=text,
+        text=pen.text,
+        seams=pen.seams,
         error=type(error).__name__,
         message=error.message,
         hint=error.hint,

@@ -17,6 +17,8 @@ from nanoide.core.usage import FREE, Price, Usage, cost
 from nanoide.routing.breaker import Breaker, Leave
 from nanoide.routing.egress import Gate, Pass
 from nanoide.routing.redact import texts
+from nanoide.routing.resume import GOES_ON
+from nanoide.routing.seam import Seam
 from nanoide.settings import Timeout
 
 _NEVER_BILLED: frozenset[Outcome] = frozenset(
@@ -37,24 +39,41 @@ class Try:
         clock: Callable[[], float],
         breaker: Breaker | None,
         permit: Leave | None,
+        seam: Seam | None = None,
     ) -> None:
+        """With a `seam` only what goes on with the answer that stands is given out."""
+        self.rung = rung
         self.silent: End | None = None
         """The end of a reflex that had nothing to say; it was not given out."""
+        self.goes_on = False
+        """It failed in such a way that another rung may go on with what it gave out."""
         self._gate = gate
-        self._rung = rung
+        self._seam = seam
         self._limits = limits
         self._record = record
         self._clock = clock
         self._breaker = breaker
         self._permit = permit
         self._texts: list[str] = []
+        """All that came, for the bill."""
+        self._given: list[str] = self._texts if seam is None else []
         self._ttft: float | None = None
         self._began = clock()
 
     @property
     def spoke(self) -> bool:
-        """True when text was given out: from here on no other rung may answer."""
-        return bool(self._texts)
+        """True when text was given out: from here on no other rung may begin from nothing unseen."""
+        return bool(self._given)
+
+    @property
+    def said(self) -> str:
+        """The text that was given out."""
+        return "".join(self._given)
+
+    @property
+    def lost(self) -> bool:
+        """True when it did not go on where the answer that stands broke off, or not for certain."""
+        return self._seam is not None and self._seam.lost
 
     async def run(self, leave: Pass) -> AsyncGenerator[Rung | Text | End, None]:
         """The rung, its texts, its end. Raises BackendError, with the backend's name in front.
@@ -63,7 +82,7 @@ class Try:
         more when the waiting is over.
         """
         try:
-            yield self._rung
+            yield self.rung
             self._began = self._clock()
             end, waits = None, False
             stream = await self._gate.open(leave)
@@ -73,31 +92,44 @@ class Try:
                     chunk = await reader.next()
                     if waits and not isinstance(chunk, Waits):
                         waits = False
-                        yield self._rung
+                        yield self.rung
                     if isinstance(chunk, End):
                         end = chunk
                     elif isinstance(chunk, Waits):
                         waits = True
                         reader.waits()
-                        yield msgspec.structs.replace(self._rung, reason=chunk.reason, passed=())
+                        yield msgspec.structs.replace(self.rung, reason=chunk.reason, passed=())
                     elif chunk.text:
                         if self._ttft is None:
                             self._ttft = self._clock() - self._began
                             reader.speaks()
                         self._texts.append(chunk.text)
-                        yield chunk
+                        if self._seam is None:
+                            yield chunk
+                        elif text := self._joined(self._seam.feed(chunk.text)):
+                            yield text
+                if self._seam is not None and (text := self._joined(self._seam.end(), end)):
+                    yield text
             finally:
                 reader.close()
                 await _close(stream)
             self._judge(end, leave.prompt)
         except BackendError as error:
-            why = phrase(error, self._rung.backend)
-            end = error.end if isinstance(error, _Judged) else None
-            self._end(error.outcome, leave.prompt, end=end, reason=why, retry_after=error.retry_after, part=error.part)
-            if error.message.startswith(f"{self._rung.backend}: "):
+            why = phrase(error, self.rung.backend)
+            self.goes_on = self.rung.tier == "model" and error.outcome in GOES_ON and not isinstance(error, _Overdue)
+            self._end(
+                error.outcome,
+                leave.prompt,
+                end=error.end if isinstance(error, _Judged) else None,
+                told=error.usage,
+                reason=why,
+                retry_after=error.retry_after,
+                part=error.part,
+            )
+            if error.message.startswith(f"{self.rung.backend}: "):
                 raise
             raise BackendError(
-                f"{self._rung.backend}: {why}",
+                f"{self.rung.backend}: {why}",
                 outcome=error.outcome,
                 retry_after=error.retry_after,
                 hint=error.hint,
@@ -109,19 +141,29 @@ class Try:
             # No backend should raise anything else; whatever it is, the attempt is in the ledger.
             self._end("crashed", leave.prompt, reason=type(error).__name__)
             raise
-        self._end("ok", leave.prompt, end=end, reason=self._rung.reason)
-        if self._texts or self._rung.tier == "model":
+        self._end("ok", leave.prompt, end=end, reason=self.rung.reason)
+        if self._texts or self.rung.tier == "model":
             yield end
         else:
             self.silent = end
 
+    def _joined(self, text: str, end: End | None = None) -> Text | None:
+        """What the seam let through, as it is given out. Raises BackendError when the seam is lost."""
+        if self.lost:
+            why = "did not go on where the answer broke off"
+            raise BackendError(why, outcome="protocol") if end is None else _Judged(why, end, outcome="protocol")
+        if not text:
+            return None
+        self._given.append(text)
+        return Text(text)
+
     def _judge(self, end: End, prompt: Prompt) -> None:
         """Raise BackendError for an answer that is none."""
-        if end.finish == "content_filter" and self._rung.tier == "model":
+        if end.finish == "content_filter" and self.rung.tier == "model":
             # Also after some text: what the filter broke off must not look like an answer.
             raise _Judged("the answer was filtered by the provider", end, outcome="content_filter")
-        if self._texts or self._rung.tier == "reflex":
-            return
+        if self._texts or self.rung.tier == "reflex" or self.rung.continues:
+            return  # where an answer broke off there may be nothing left to say
         if prompt.fill is None:
             why = "the answer is empty: the token limit was reached" if end.finish == "length" else "empty answer"
             raise _Judged(why, end, outcome="protocol")
@@ -132,22 +174,24 @@ class Try:
         prompt: Prompt,
         *,
         end: End | None = None,
+        told: Usage | None = None,
         reason: str = "",
         retry_after: float | None = None,
         part: bool = False,
     ) -> None:
         now = self._clock()
         if self._breaker is not None and self._permit is not None:
-            # A replica that left its pool says nothing about the replicas that are still in it.
-            told: Outcome = "cancelled" if part else outcome
-            self._breaker.ended(self._permit, told, now, retry_after=retry_after, reason=reason)
-        usage = end.usage if end is not None else self._estimate(prompt)
-        amount, source = bill(self._rung.where, self._gate.price, usage, outcome)
+            # A replica that left its pool says nothing about the replicas that are still in it, and a model that
+            # does not find back into an answer nothing about its server.
+            heard: Outcome = "cancelled" if part else "bad_request" if self.lost else outcome
+            self._breaker.ended(self._permit, heard, now, retry_after=retry_after, reason=reason)
+        usage = end.usage if end is not None else told or self._estimate(prompt)
+        amount, source = bill(self.rung.where, self._gate.price, usage, outcome)
         self._record(
             Attempt(
-                backend=self._rung.backend,
-                where=self._rung.where,
-                tier=self._rung.tier,
+                backend=self.rung.backend,
+                where=self.rung.where,
+                tier=self.rung.tier,
                 outcome=outcome,
                 ms=round((now - self._began) * 1000),
                 ttft_ms=None if self._ttft is None else round(self._ttft * 1000),
@@ -161,7 +205,7 @@ class Try:
 
     def _estimate(self, prompt: Prompt) -> Usage:
         """Our own count of what a stream used that broke off; nothing when it never spoke."""
-        if not self._texts or self._rung.tier == "reflex":
+        if not self._texts or self.rung.tier == "reflex":
             return Usage()
         read = sum(tokens.count(text) for text in texts(prompt))
         return Usage(input=read, output=tokens.count("".join(self._texts)), estimated=True)
@@ -173,6 +217,13 @@ class _Judged(BackendError):
     def __init__(self, message: str, end: End, *, outcome: Outcome) -> None:
         super().__init__(message, outcome=outcome)
         self.end = end
+
+
+class _Overdue(BackendError):
+    """The limit for the whole passed: there is no time for anybody else."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, outcome="timeout")
 
 
 class _Reader:
@@ -221,7 +272,7 @@ class _Reader:
         except asyncio.CancelledError as error:
             # Ours alone, or was the task cancelled from elsewhere as well?
             if self._expired and task.uncancel() <= cancelling:
-                raise BackendError(self._why(), outcome="timeout") from error
+                raise self._timeout() from error
             raise
         finally:
             self._waits = None
@@ -242,12 +293,12 @@ class _Reader:
             self._expired = True
             self._waits.cancel()
 
-    def _why(self) -> str:
+    def _timeout(self) -> BackendError:
         if self._until >= self._whole:
-            return f"not done after {self._limits.total:g} s"
+            return _Overdue(f"not done after {self._limits.total:g} s")
         if self._first is not None:
-            return f"first token over {self._limits.first_token:g} s"
-        return f"silent for {self._limits.idle:g} s"
+            return BackendError(f"first token over {self._limits.first_token:g} s", outcome="timeout")
+        return BackendError(f"silent for {self._limits.idle:g} s", outcome="timeout")
 
 
 async def _close(stream: AsyncIterator[Chunk]) -> None:

@@ -5,15 +5,19 @@ gave it, once, sends what the pass holds: the redacted prompt, after the audit l
 For a backend on this device the way is short: there is nothing to decide.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
+from time import monotonic
 from types import TracebackType
 
+import msgspec
 from msgspec.structs import replace
 
 from nanoide import tokens
 from nanoide.backends.base import Backend, Health
-from nanoide.core.chat import Chunk, Prompt
+from nanoide.core.chat import Attempt, Chunk, Prompt
 from nanoide.core.errors import BudgetRefused, PolicyRefused
 from nanoide.core.events import ConsentChoice
 from nanoide.core.policy import Egress, Tier, Where, decide
@@ -22,7 +26,7 @@ from nanoide.core.value import Value
 from nanoide.routing.budget import Purse, Reservation
 from nanoide.routing.cutter import Cutter
 from nanoide.routing.redact import Redactor, size, texts
-from nanoide.settings import Budget
+from nanoide.routing.stays import Stays
 from nanoide.wire import EgressLine
 
 
@@ -40,10 +44,19 @@ class Departure(Value, frozen=True):
     """What was redacted, a phrase each."""
     cost_nano: int | None
     """Estimated upper bound; None when unpriced."""
+    over: str = ""
+    """The budget that stands against it, as a phrase: who agrees, agrees to that too. Empty when none does."""
+    content: str = ""
+    """Digest of the text that would leave."""
+
+    @property
+    def digest(self) -> str:
+        """What a yes is bound to: another text, receiver or price is another question."""
+        return sha256(msgspec.json.encode(self)).hexdigest()[:16]
 
 
-Consent = Callable[[Departure], Awaitable[ConsentChoice]]
-"""Asks the person; "stay" means no."""
+Recorded = asyncio.Future[None] | None
+"""What whoever records an attempt may give back: done when it stands in the ledger."""
 
 
 class Held(Value, frozen=True):
@@ -55,6 +68,16 @@ class Held(Value, frozen=True):
     hint: str = ""
 
 
+Consent = Callable[[Departure], Awaitable[ConsentChoice | Held]]
+"""Asks the person; "stay" means no, and so does the answer that the question was withdrawn."""
+
+LOOK_AGAIN = 60.0
+"""Seconds after which the keys that we hold are read anew: one may have been replaced."""
+
+LARGE = 50_000
+"""Characters from which on a prompt is looked through beside the event loop."""
+
+
 class Customs:
     """What all gates share: the audit, the purse, and the keys that must not leave."""
 
@@ -63,26 +86,45 @@ class Customs:
         *,
         audit: Callable[[EgressLine], Awaitable[None]],
         purse: Purse,
-        budget: Budget,
         held: Callable[[], Awaitable[Iterable[str]]],
         cutter: Cutter | None = None,
+        stays: Callable[[Sequence[str]], Awaitable[str]] | None = None,
     ) -> None:
+        """`audit` writes a line, `held` are our keys, `stays` says why one of some files must not leave."""
         self.audit = audit
         self.purse = purse
-        self.budget = budget
         self.cutter = cutter or Cutter()
+        self.stays = stays or Stays().why
         self._held = held
         self._redactor: Redactor | None = None
+        self._looked = 0.0
 
     async def redactor(self) -> Redactor:
-        """Knows the keys that we hold; they are looked up once."""
-        if self._redactor is None:
+        """Knows the keys that we hold; they are looked up once a minute."""
+        if self._redactor is None or monotonic() - self._looked > LOOK_AGAIN:
+            self._looked = monotonic()
             self._redactor = Redactor(await self._held())
         return self._redactor
 
+    async def examine(self, prompt: Prompt) -> tuple[Prompt, tuple[str, ...], int]:
+        """The prompt as it may leave, what was hidden, and how many tokens it has, estimated."""
+        redactor = await self.redactor()
+        if sum(map(len, texts(prompt))) < LARGE:
+            return _examine(redactor, prompt)
+        return await asyncio.to_thread(_examine, redactor, prompt)
+
+
+def _examine(redactor: Redactor, prompt: Prompt) -> tuple[Prompt, tuple[str, ...], int]:
+    clean, hidden = redactor.prompt(prompt)
+    return clean, hidden, sum(tokens.count(text) for text in texts(clean))
+
 
 class Pass:
-    """Leave for one prompt to go to one backend. Leaving the `with` block gives back what was reserved."""
+    """Leave for one prompt to go to one backend.
+
+    When the attempt is recorded, its cost takes the place of what was reserved. Leaving the `with` block
+    without an attempt gives that back.
+    """
 
     def __init__(
         self, gate: "Gate", prompt: Prompt, hidden: tuple[str, ...] = (), reservation: Reservation | None = None
@@ -101,6 +143,16 @@ class Pass:
     ) -> None:
         if self._reservation is not None:
             self.gate.customs.purse.release(self._reservation)
+
+    def recording(self, record: Callable[[Attempt], Recorded]) -> Callable[[Attempt], None]:
+        """`record`, and the purse told in the same breath: between the two nobody may count."""
+
+        def recorded(attempt: Attempt) -> None:
+            stored = record(attempt)
+            if self._reservation is not None:
+                self.gate.customs.purse.settle(self._reservation, attempt, stored)
+
+        return recorded
 
 
 class Gate:
@@ -121,6 +173,18 @@ class Gate:
         """The backend's own; asking it sends nothing."""
         return self._backend.objection(prompt)
 
+    def resumes(self, prompt: Prompt) -> bool:
+        """The backend's own: whether it goes on exactly behind what stands of an answer."""
+        return self._backend.resumes(prompt)
+
+    async def intact(self, prompt: Prompt, said: str) -> bool:
+        """True when `said`, an answer to `prompt` so far, would leave for the backend with nothing hidden in it."""
+        if self.where == "device":
+            return True
+        fill = None if prompt.fill is None else replace(prompt.fill, prefix=prompt.fill.prefix + said)
+        clean, _ = (await self.customs.redactor()).prompt(replace(prompt, partial=said, fill=fill))
+        return clean.partial == said and (clean.fill is None or clean.fill.prefix.endswith(said))
+
     def health(self) -> Health:
         """As far as the backend knows."""
         health = self._backend.health()
@@ -139,19 +203,22 @@ class Gate:
         await self._backend.aclose()
 
     async def clear(self, prompt: Prompt, consent: Consent | None) -> Pass | Held:
-        """Policy, redaction, budget. Raises BudgetRefused when the budget says stop."""
+        """Policy, redaction, budget. Raises BudgetRefused when the budget, or a cap of the session, says stop."""
         if self.where == "device":
-            return Pass(self, prompt)
+            return await self._clear_here(prompt)
         decision = decide(prompt.egress, self.where)
         if decision == "refuse":
             return Held("local-only keeps this here", "policy", hint='allow it with egress = "ask" on the route')
-        clean, hidden = (await self.customs.redactor()).prompt(prompt)
-        count = sum(tokens.count(text) for text in texts(clean))
+        if prompt.files and (why := await self.customs.stays(prompt.files)):
+            return Held(why, "policy", hint="ask a backend of this machine, or leave the file out")
+        clean, hidden, count = await self.customs.examine(prompt)
         bound = None if self.price is None else cost(Usage(input=count, output=clean.max_output), self.price)
-        reservation = Reservation(skill=prompt.skill, backend=self.name, nano=bound or 0)
+        reservation = Reservation(
+            skill=prompt.skill, backend=self.name, nano=bound or 0, session=prompt.session, tokens=count
+        )
         breach = await self.customs.purse.reserve(reservation)
         if breach:
-            match self.customs.budget.on_breach:
+            match self.customs.purse.budget.on_breach:
                 case "stop":
                     raise BudgetRefused(f"{self.name}: {breach}", hint="raise it in config.toml, or wait")
                 case "local":
@@ -162,13 +229,15 @@ class Gate:
             backend=self.name,
             host=self._backend.host,
             where=self.where,
-            what=f"{what_leaves(prompt)} ({breach})" if breach else what_leaves(prompt),
+            what=what_leaves(prompt),
             tokens=count,
             hidden=hidden,
             cost_nano=bound,
+            over=breach,
         )
         passed = Pass(self, clean, hidden, reservation)
         if decision == "ask":
+            departure = replace(departure, content=sha256("\0".join(texts(clean)).encode(errors="replace")).hexdigest())
             try:
                 held = await _ask(departure, consent)
             except BaseException:
@@ -180,6 +249,16 @@ class Gate:
         if breach:
             await self.customs.purse.reserve(reservation, force=True)
         return passed
+
+    async def _clear_here(self, prompt: Prompt) -> Pass:
+        """Nothing leaves: nothing is hidden, asked or paid. Only the session's caps hold, for models."""
+        purse = self.customs.purse
+        if self.tier == "reflex" or not (prompt.session and purse.caps):
+            return Pass(self, prompt)
+        count = sum(tokens.count(text) for text in texts(prompt))
+        reservation = Reservation(prompt.skill, self.name, 0, session=prompt.session, tokens=count, free=True)
+        await purse.reserve(reservation)
+        return Pass(self, prompt, reservation=reservation)
 
     async def open(self, leave: Pass) -> AsyncIterator[Chunk]:
         """Write the audit line, then send. Raises PolicyRefused for a pass that is not from here or was used."""
@@ -220,6 +299,8 @@ async def _ask(departure: Departure, consent: Consent | None) -> Held | None:
             return Held("you chose to stay on this machine", "policy")
         case "once" | "session" | "always":
             return None
+        case withdrawn:
+            return withdrawn
 
 
 def what_leaves(prompt: Prompt) -> str:

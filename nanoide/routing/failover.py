@@ -1,7 +1,8 @@
 """The router: a backend made of backends. Climbs down a ladder until a rung answers.
 
-Before the first token a rung that fails is left for the next one; after it the failure is told, for
-two answers must never be mixed. Each attempt is recorded exactly once, however it ends.
+A rung that fails is left for the next one. After the first token that one goes on exactly where the
+answer broke off, or begins anew and says so: two answers are never mixed. Each attempt is recorded
+exactly once, however it ends.
 """
 
 import asyncio
@@ -15,66 +16,21 @@ from msgspec.structs import replace
 from nanoide import tokens
 from nanoide.backends import keys
 from nanoide.backends.base import Backend, Health
-from nanoide.core.chat import Attempt, End, Passed, Prompt, RoutedChunk, Rung
+from nanoide.core.chat import Attempt, Prompt, RoutedChunk
 from nanoide.core.errors import BackendError, UnknownName
 from nanoide.core.policy import Egress, narrowest
-from nanoide.routing import ladder
-from nanoide.routing.attempt import Try, phrase
+from nanoide.routing import ladder, resume
+from nanoide.routing.attempt import Try
 from nanoide.routing.breaker import Breaker, Leave, Patience
 from nanoide.routing.budget import Purse, Spent
+from nanoide.routing.climb import Climb, Step
 from nanoide.routing.cutter import Cutter
-from nanoide.routing.egress import Consent, Customs, Gate, Held
-from nanoide.routing.ladder import Candidate, Trouble
+from nanoide.routing.egress import Consent, Customs, Gate, Held, Recorded
 from nanoide.routing.modes import Mode, Standing, line, mode, standing
 from nanoide.routing.redact import texts
-from nanoide.settings import BackendTable, Route, Settings
+from nanoide.routing.resume import Leg
+from nanoide.settings import Route, Settings
 from nanoide.wire import BackendLine, EgressLine
-
-
-class _Step:
-    """One rung of any ladder, with what the router knows of it."""
-
-    def __init__(self, gate: Gate, table: BackendTable | None, breaker: Breaker | None) -> None:
-        self.gate = gate
-        self.breaker = breaker
-        """None for a reflex: one bad script says nothing about the others."""
-        self.limits = ladder.limits(table)
-        self.model = "" if table is None else table.model
-        self.window = table.context if table is not None and table.kind in {"openai", "anthropic"} else None
-        """llama minds its window itself: it knows how it cuts a prompt."""
-
-    def candidate(self, prompt: Prompt, now: float) -> Candidate:
-        return Candidate(
-            name=self.gate.name,
-            where=self.gate.where,
-            tier=self.gate.tier,
-            objection=self.gate.objection(prompt),
-            refusal="" if self.breaker is None else self.breaker.refusal(now),
-            window=self.window,
-        )
-
-
-class _Climb:
-    """How far one turn has come on its ladder."""
-
-    def __init__(self) -> None:
-        self.troubles: list[Trouble] = []
-        self.passed: list[Passed] = []
-        self.models = 0
-        self.tried = 0
-        self.silent: tuple[int, Rung, End] | None = None
-        """A reflex that had nothing to say, and the how-manieth try it was: the answer if nobody else has one."""
-
-    def pass_over(self, name: str, why: str, kind: str = "", hint: str = "") -> None:
-        self.passed.append(Passed(backend=name, reason=why))
-        self.troubles.append(Trouble(backend=name, why=why, kind=kind, hint=hint))
-
-    def begin(self, gate: Gate, *, first: bool) -> Rung:
-        self.tried += 1
-        self.models += gate.tier == "model"
-        passed, self.passed = tuple(self.passed), []
-        reason = ladder.because(self.troubles, first=first)
-        return Rung(backend=gate.name, where=gate.where, tier=gate.tier, reason=reason, passed=passed)
 
 
 class Router:
@@ -91,30 +47,31 @@ class Router:
         clock: Callable[[], float] = monotonic,
         calendar: Callable[[], datetime] = lambda: datetime.now().astimezone(),
         cutter: Cutter | None = None,
+        purse: Purse | None = None,
     ) -> None:
         """Take over the backends; `aclose` closes them.
 
         `audit` writes a line before anything leaves the machine. `spent` are the nano-dollars of today,
         `spent_since` those of any period, skill and backend (budgets other than the day's need it). `cutter` is
-        the switch of the drill.
+        the switch of the drill. `purse` is that of the router before, with what is reserved in it.
         """
         self._settings = settings
         self._clock = clock
         tables = {table.name: table for table in settings.backends()}
-        purse = Purse(settings.budget, spent=spent, spent_since=spent_since, clock=calendar)
+        self.purse = purse or Purse(settings.budget, spent=spent, spent_since=spent_since, clock=calendar)
         secrets = [table.key for table in tables.values() if table.key is not None]
 
         async def held() -> tuple[str, ...]:
             return await asyncio.to_thread(keys.held, secrets)  # a keyring may take its time
 
-        customs = Customs(audit=audit, purse=purse, budget=settings.budget, held=held, cutter=cutter)
-        self._steps: dict[str, _Step] = {}
+        customs = Customs(audit=audit, purse=self.purse, held=held, cutter=cutter)
+        self._steps: dict[str, Step] = {}
         for name, backend in backends.items():
             table = tables.get(name)
             price = None if table is None else table.prices()
             gate = Gate(backend, customs, price=price, policies=_policies(settings, name))
             breaker = Breaker(Patience(crashes=backend.kind != "llama")) if backend.tier == "model" else None
-            self._steps[name] = _Step(gate, table, breaker)
+            self._steps[name] = Step(gate, table, breaker)
 
     async def stream(
         self,
@@ -122,31 +79,33 @@ class Router:
         *,
         route: str = "",
         backend: str = "",
-        record: Callable[[Attempt], None],
+        record: Callable[[Attempt], Recorded],
         consent: Consent | None = None,
     ) -> AsyncGenerator[RoutedChunk, None]:
         """Answer `prompt`: a `Rung` before each attempt, `Text`s, at last `End`.
 
         `backend` makes a ladder of one. `record` is called exactly once for each attempt, before the next
-        one begins, cancelled ones included. With no `consent` nobody can be asked, and "ask" means no.
-        After a `Rung` all text before it is void; the last one names who answered.
+        one begins, cancelled ones included, and may give back when that stands in the ledger. With no `consent` nobody can be asked, and "ask" means no.
+        After a `Rung` all text before it is void, unless it `continues`; the last one names who answered.
 
         Raises PolicyRefused, BudgetRefused or NoBackend when nobody answered, BackendError when a stream fails
-        after its first token or the answer was filtered, UnknownName for a route or backend that is none.
+        after its first token and nobody goes on, or the answer was filtered, UnknownName for a route or backend
+        that is none.
         """
         names, policy = self._names(route, backend)
         prompt = replace(prompt, egress=narrowest(prompt.egress, policy))
-        climb = _Climb()
-        for place, name in enumerate(names):
+        climb = Climb(names)
+        for name in climb.rungs():
             step = self._steps.get(name)
             if step is None:
                 climb.pass_over(name, "could not be set up", hint="see nanoide doctor")
                 continue
-            why = self._why_not(step, prompt, climb)
+            leg = await self._leg(step, prompt, climb)
+            why = self._why_not(step, leg.prompt, climb)
             if why is not None:
                 climb.pass_over(name, *why)
                 continue
-            leave = await step.gate.clear(prompt, consent)
+            leave = await step.gate.clear(leg.prompt, consent)
             if isinstance(leave, Held):
                 climb.pass_over(name, leave.why, leave.kind, leave.hint)
                 continue
@@ -156,23 +115,21 @@ class Router:
                 if step.breaker is not None and permit is None:  # it opened while the person was asked
                     climb.pass_over(name, step.breaker.refusal(now))
                     continue
-                rung = climb.begin(step.gate, first=place == 0)
-                attempt = Try(step.gate, rung, step.limits, record, self._clock, step.breaker, permit)
+                rung = climb.begin(step.gate, leg)
+                told = leave.recording(record)
+                attempt = Try(step.gate, rung, step.limits, told, self._clock, step.breaker, permit, leg.seam())
                 try:
                     async with aclosing(attempt.run(leave)) as chunks:
                         async for chunk in chunks:
                             yield chunk
                 except BackendError as error:
-                    if attempt.spoke or error.outcome == "content_filter":
-                        raise
-                    climb.troubles.append(Trouble(name, phrase(error, name), error.outcome, error.hint))
+                    climb.fail(attempt, error)
                     continue
             if attempt.silent is None:
                 return
-            climb.silent = (climb.tried, rung, attempt.silent)
-            climb.troubles.append(Trouble(name, "had nothing to say"))
-        if climb.silent is None:
-            raise ladder.nobody(climb.troubles)
+            climb.silence(rung, attempt.silent)
+        if climb.said or climb.silent is None:
+            raise climb.nobody()
         tried, rung, end = climb.silent
         if tried < climb.tried or climb.passed:
             yield replace(rung, reason="nothing else answered", passed=tuple(climb.passed))
@@ -218,8 +175,16 @@ class Router:
             raise UnknownName.among("backend", backend, self._steps)
         return ((backend,) if backend else found.ladder), found.egress
 
-    def _why_not(self, step: _Step, prompt: Prompt, climb: _Climb) -> tuple[str, str] | None:
+    async def _leg(self, step: Step, prompt: Prompt, climb: Climb) -> Leg:
+        """What the rung is asked: the prompt, or to go on with what stands of the answer."""
+        if not climb.said or climb.anew or not await step.gate.intact(prompt, climb.said):
+            return Leg(prompt)
+        return resume.leg(prompt, climb.said, raw=step.gate.resumes(prompt))
+
+    def _why_not(self, step: Step, prompt: Prompt, climb: Climb) -> tuple[str, str] | None:
         """Why the rung is passed over and of which kind that is; None when it may be tried."""
+        if barred := climb.bars(step.gate):
+            return barred, ""
         candidate = step.candidate(prompt, self._clock())
         count = None if candidate.window is None else sum(tokens.count(text) for text in texts(prompt))
         kept = "" if candidate.objection else ladder.kept_here(candidate, prompt.egress)
@@ -228,7 +193,7 @@ class Router:
         why = ladder.why_not(candidate, models=climb.models, tokens=count, max_output=prompt.max_output)
         return (why, "") if why else None
 
-    def _line(self, step: _Step, health: Health) -> BackendLine:
+    def _line(self, step: Step, health: Health) -> BackendLine:
         return line(step.gate, health, step.model, step.breaker, self._clock())
 
 

@@ -97,7 +97,8 @@ class Answer:
         match chunk:
             case Rung():
                 self.rungs.append(chunk)
-                self.text = ""
+                if not chunk.continues:
+                    self.text = ""
             case Text():
                 self.text += chunk.text
             case End():
