@@ -3,6 +3,7 @@
 Loads the HTTP library: it is imported when the first request is made, not before.
 """
 
+import contextlib
 import ssl
 from collections.abc import Iterable
 from typing import cast
@@ -46,7 +47,10 @@ class Lines(httpcore2.AsyncNetworkBackend):
 
 
 class Line(httpcore2.AsyncNetworkStream):
-    """One connection. It notices when a new request begins on it and nothing ever comes back."""
+    """One connection. It notices when a new request begins on it and nothing ever comes back.
+
+    What is written goes out when an answer is waited for: head and body of a request are one packet, not two.
+    """
 
     def __init__(self, under: httpcore2.AsyncNetworkStream, lines: Lines, number: int) -> None:
         self._under = under
@@ -56,10 +60,14 @@ class Line(httpcore2.AsyncNetworkStream):
         """An earlier request was answered on it."""
         self._heard = False
         """Bytes came since the request under way began."""
+        self._written: list[bytes] = []
+        """Not sent yet."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as the library calls it
         """The next bytes; none at the end. Raises Stale."""
         try:
+            if self._written:
+                await self._send(timeout)
             data = await self._under.read(max_bytes, timeout)
         except httpcore2.ReadError as error:
             if self._used and not self._heard:
@@ -72,10 +80,11 @@ class Line(httpcore2.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as the library calls it
-        """Send `buffer`; what is written after an answer begins a new request."""
+        """Have `buffer` sent; what is written after an answer begins a new request."""
+        del timeout
         if self._heard:
             self._used, self._heard = True, False
-        await self._under.write(buffer, timeout)
+        self._written.append(buffer)
 
     async def aclose(self) -> None:
         """Close it."""
@@ -89,6 +98,12 @@ class Line(httpcore2.AsyncNetworkStream):
     ) -> "Line":
         """The same connection, encrypted."""
         return Line(await self._under.start_tls(ssl_context, server_hostname, timeout), self._lines, self._number)
+
+    async def _send(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as the library calls it
+        written, self._written = b"".join(self._written), []
+        # A server may close before it has read everything, and still have answered: what it said is read first.
+        with contextlib.suppress(httpcore2.WriteError):
+            await self._under.write(written, timeout)
 
     def get_extra_info(self, info: str) -> object:
         """A connection that is not trusted looks like one that the other side has closed."""
