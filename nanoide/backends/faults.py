@@ -16,7 +16,15 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 _FILTER = re.compile(r"content[ _-](?:filter|policy|management)|responsible ?ai ?policy", re.IGNORECASE)
+_MODERATED = re.compile(r"moderation|flagged", re.IGNORECASE)
 _CREDIT = re.compile(r"insufficient_quota|billing|credit balance|exceeded your current quota", re.IGNORECASE)
+
+_NUMBERS = (
+    re.compile(r"(?P<tokens>\d[\d,]*) tokens? ?> ?(?P<window>\d[\d,]*)"),
+    re.compile(r"maximum context length is (?P<window>\d[\d,]*)\D.*?(?P<tokens>\d[\d,]*) (?:input )?tokens", re.DOTALL),
+    re.compile(r"\((?P<tokens>\d[\d,]*) tokens\).*?context size \((?P<window>\d[\d,]*) tokens\)", re.DOTALL),
+)
+"""How servers say how long a prompt was and how long it may be: Anthropic, OpenAI and vLLM, llama-server."""
 
 _KINDS: dict[str, Outcome] = {
     "overloaded_error": "overloaded",
@@ -56,8 +64,10 @@ def trouble(error: BackendError) -> str:
 class Answered(BackendError):
     """A server answered with an error, before any stream began."""
 
-    def __init__(self, message: str, *, outcome: Outcome, status: int, body: str, retry_after: float | None) -> None:
-        super().__init__(message, outcome=outcome, retry_after=retry_after)
+    def __init__(
+        self, message: str, *, outcome: Outcome, status: int, body: str, retry_after: float | None, hint: str = ""
+    ) -> None:
+        super().__init__(message, outcome=outcome, retry_after=retry_after, hint=hint)
         self.status = status
         self.body = body
         """As it came, for telling which parameter it did not like; never shown."""
@@ -80,7 +90,11 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, *, secret:
     """The error for an answer with a status other than 200."""
     said = read(body, secret)
     outcome: Outcome = _of_status(status, said)
+    if outcome == "overloaded" and headers.get("x-should-retry", "").strip().lower() == "false":
+        outcome = "quota" if status == 429 else "server_error"  # it says that waiting will not help
     after = retry_after(headers)
+    if after is None and outcome in {"overloaded", "quota"}:
+        after = exhausted(headers)
     again = "" if after is None else f", again in {after:.0f} s"
     ours: dict[Outcome, str] = {
         "auth": f"the key was refused ({status})",
@@ -94,6 +108,7 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, *, secret:
         status=status,
         body=body.decode("utf-8", "replace"),
         retry_after=after,
+        hint=trim(said.message) if outcome == "context" else "",
     )
 
 
@@ -104,7 +119,17 @@ def in_stream(body: bytes, *, secret: str) -> BackendError:
     if outcome is None or outcome == "bad_request":
         status = next((int(kind) for kind in said.kinds if kind.isdecimal() and len(kind) == 3), 500)
         outcome = _of_status(status, said)
-    return BackendError(f"error in the stream: {said.message or 'no reason given'}", outcome=outcome)
+    hint = trim(said.message) if outcome == "context" else ""
+    return BackendError(f"error in the stream: {said.message or 'no reason given'}", outcome=outcome, hint=hint)
+
+
+def trim(message: str) -> str:
+    """What to do about a prompt that is too long, with both numbers where the server's `message` has them."""
+    found = next((match for pattern in _NUMBERS if (match := pattern.search(message))), None)
+    if found is None:
+        return "give it less: fewer files, or a smaller part of them"
+    tokens, window = (int(found[name].replace(",", "")) for name in ("tokens", "window"))
+    return f"give it less: it has {tokens:,} tokens, and the window {window:,}"
 
 
 def read(body: bytes, secret: str) -> Said:
@@ -148,9 +173,52 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     return min(max(seconds, 0.0), 86_400.0) if seconds == seconds else None  # NaN is not itself
 
 
+def exhausted(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds until an allowance that is used up is filled again, by the rate-limit headers; None when none is.
+
+    Anthropic names the limit in front (`anthropic-ratelimit-requests-remaining`), OpenAI behind
+    (`x-ratelimit-remaining-requests`), others not at all. Where several are used up the longest wait counts.
+    """
+    waits: list[float] = []
+    for name, value in headers.items():
+        name = name.lower()
+        if "ratelimit" not in name or "remaining" not in name or not re.fullmatch(r"\s*0+(\.0*)?\s*", value):
+            continue
+        reset = headers.get(name.replace("remaining", "reset"))
+        seconds = None if reset is None else _until(reset.strip(), now or datetime.now(UTC))
+        if seconds is not None:
+            waits.append(seconds)
+    return max(waits, default=None)
+
+
+_SPAN = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+
+
+def _until(reset: str, now: datetime) -> float | None:
+    """Seconds until `reset`: a time, seconds since 1970 (or milliseconds), seconds, or a span such as "6m0s"."""
+    seconds: float | None = None
+    if re.fullmatch(r"\d+(\.\d+)?", reset):
+        number = float(reset)
+        if number > 1e11:
+            number /= 1000
+        seconds = number - now.timestamp() if number > 1e9 else number
+    elif reset and (span := _SPAN.fullmatch(reset)):
+        days, hours, minutes, rest, ms = (float(each or 0) for each in span.groups())
+        seconds = days * 86_400 + hours * 3_600 + minutes * 60 + rest + ms / 1000
+    else:
+        try:
+            at = datetime.fromisoformat(reset)
+        except ValueError:
+            return None
+        seconds = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() - now.timestamp()
+    return min(max(seconds, 0.0), 86_400.0)
+
+
 def _of_status(status: int, said: Said) -> Outcome:
     words = " ".join((said.message, *said.kinds))
     match status:
+        case 403 if _FILTER.search(words) or _MODERATED.search(words):
+            return "content_filter"
         case 401 | 403:
             return "auth"
         case 402:

@@ -2,7 +2,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from nanoide.core.errors import Outcome
-from nanoide.routing.breaker import Breaker, Leave, Patience
+from nanoide.routing.breaker import Breaker, Kept, Leave, Patience
 
 NOW = 100.0
 
@@ -90,6 +90,95 @@ def test_a_backend_that_minds_its_own_crashes_is_not_rested_for_them() -> None:
     assert breaker.state(NOW) == "closed"
 
 
+def test_a_refused_key_is_not_tried_again_until_it_is_another_one() -> None:
+    """No time heals it; what forgets it is another key, or an attempt from before that ends well."""
+    breaker = Breaker()
+    _fail(breaker, NOW, "auth")
+    assert breaker.locked
+    assert breaker.admit(NOW + 1e9) is None
+    assert breaker.refusal(NOW) == "waits for another key after: boom"
+    breaker.forget()
+    assert breaker.admit(NOW) == Leave(probe=False)
+
+
+def test_a_probe_that_speaks_lets_the_others_come_and_one_more_failure_ends_that() -> None:
+    """A long answer keeps nobody waiting; one that breaks off rests the backend for longer than before."""
+    breaker = Breaker()
+    _fail(breaker, NOW, "overloaded")
+    probe = breaker.admit(NOW + 5.0)
+    assert probe is not None
+    breaker.spoke(probe)
+    assert breaker.admit(NOW + 5.0) == Leave(probe=False)
+    breaker.ended(probe, "cut", NOW + 6.0)
+    assert breaker.rest(NOW + 6.0) == 10.0
+
+
+def test_an_old_probe_that_ends_does_not_make_room_for_a_second_new_one() -> None:
+    """It spoke, and is no probe any more."""
+    breaker = Breaker()
+    _fail(breaker, NOW, "overloaded")
+    old = breaker.admit(NOW + 5.0)
+    assert old is not None
+    breaker.spoke(old)
+    _fail(breaker, NOW + 6.0, "overloaded")
+    assert breaker.admit(NOW + 60.0) == Leave(probe=True)
+    breaker.ended(old, "cancelled", NOW + 60.0)
+    assert breaker.admit(NOW + 60.0) is None
+
+
+def test_an_allowance_that_is_used_up_rests_the_backend_until_it_is_filled() -> None:
+    """Answers to earlier questions do not end that."""
+    breaker = Breaker()
+    earlier, last = breaker.admit(NOW), breaker.admit(NOW)
+    assert earlier is not None
+    assert last is not None
+    breaker.ended(last, "ok", NOW)
+    breaker.exhausted(12.0, NOW)
+    breaker.ended(earlier, "ok", NOW)
+    assert breaker.rest(NOW) == 12.0
+    assert breaker.refusal(NOW) == "rests for 12 s after: its allowance is used up"
+    probe = breaker.admit(NOW + 12.0)
+    assert probe == Leave(probe=True)
+    breaker.ended(probe, "ok", NOW + 12.0)
+    assert breaker.state(NOW + 12.0) == "closed"
+
+
+def test_another_breaker_goes_on_where_one_ended() -> None:
+    """The rest that is left, and how many there were in a row; a refused key stays refused."""
+    breaker, later = Breaker(), Breaker()
+    assert breaker.kept(NOW) is None
+    _fail(breaker, NOW, "overloaded")
+    kept = breaker.kept(NOW + 2.0)
+    assert kept == Kept(rest=3.0, rests=1, reason="boom")
+    later.take_up(kept, 7.0)
+    assert later.refusal(7.0) == "rests for 3 s after: boom"
+    _fail(later, 10.0)
+    assert later.rest(10.0) == 10.0
+    refused = Breaker()
+    _fail(refused, NOW, "auth")
+    kept = refused.kept(NOW)
+    assert kept is not None
+    later.take_up(kept, 7.0)
+    assert later.locked
+
+
+def test_who_waits_is_told_when_to_look_again() -> None:
+    """When it opens, when a probe is free again, when it closes; never for nothing."""
+    told: list[str] = []
+    breaker = Breaker(on_change=lambda: told.append(breaker.state(NOW + 5.0)))
+    breaker.ended(Leave(probe=False), "ok", NOW)
+    assert told == []
+    _fail(breaker, NOW, "overloaded")
+    probe = breaker.admit(NOW + 5.0)
+    assert probe is not None
+    breaker.ended(probe, "cancelled", NOW + 5.0)
+    probe = breaker.admit(NOW + 5.0)
+    assert probe is not None
+    breaker.spoke(probe)
+    breaker.ended(probe, "ok", NOW + 5.0)
+    assert told == ["half-open", "half-open", "closed"]
+
+
 class Callers(RuleBasedStateMachine):
     """Any number of callers, any order of ends, time going on."""
 
@@ -98,6 +187,7 @@ class Callers(RuleBasedStateMachine):
         self.breaker = Breaker(Patience(failures=2, rest=4.0, longest=16.0, told=30.0))
         self.now = 0.0
         self.under_way: list[Leave] = []
+        self.spoken: list[Leave] = []
         self.not_before = 0.0
 
     @rule(seconds=st.floats(0.0, 40.0))
@@ -116,14 +206,26 @@ class Callers(RuleBasedStateMachine):
             self.under_way.append(leave)
 
     @precondition(lambda self: self.under_way)
+    @rule(data=st.data())
+    def someone_speaks(self, data: st.DataObject) -> None:
+        """A first token: an attempt that was a probe is one like any other from here on."""
+        leave = self.under_way.pop(data.draw(st.integers(0, len(self.under_way) - 1)))
+        self.breaker.spoke(leave)
+        self.spoken.append(leave)
+        if leave.probe:
+            self.not_before = 0.0
+
+    @precondition(lambda self: self.under_way or self.spoken)
     @rule(
         data=st.data(),
-        outcome=st.sampled_from(["ok", "server_error", "timeout", "overloaded", "auth", "cancelled", "bad_request"]),
+        outcome=st.sampled_from(["ok", "server_error", "timeout", "overloaded", "quota", "cancelled", "bad_request"]),
         after=st.none() | st.floats(0.0, 60.0),
     )
     def someone_ends(self, data: st.DataObject, outcome: Outcome, after: float | None) -> None:
         """Well or badly, with or without a Retry-After."""
-        leave = self.under_way.pop(data.draw(st.integers(0, len(self.under_way) - 1)))
+        place = data.draw(st.integers(0, len(self.under_way) + len(self.spoken) - 1))
+        mute = place < len(self.under_way)
+        leave = self.under_way.pop(place) if mute else self.spoken.pop(place - len(self.under_way))
         after = after if outcome == "overloaded" else None
         self.breaker.ended(leave, outcome, self.now, retry_after=after)
         if after is not None:
