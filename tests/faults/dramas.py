@@ -2,24 +2,29 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from nanoide.backends.llama import LlamaBackend
 from nanoide.backends.reflex import ReflexBackend
-from nanoide.core.chat import Context, Fill, Reflex
+from nanoide.core.chat import Context, Fill, Reflex, Text
 from nanoide.paths import bundled_model
 from nanoide.settings import BackendTable
 from tests.backends.servers import closed_port
 from tests.faults.server import ANSWER, Ear, Kind, Voice, answers, serving
-from tests.faults.stage import QUESTION, Seen, backend, booked, steady, tried, watch
-from tests.routing.rig import Rig
+from tests.faults.stage import QUESTION, Seen, backend, booked, steady, tell, tried, watch
+from tests.routing.rig import Answer, Rig
 
 CALLERS = 50
 """Who wait for the same backend."""
+
+LEAST = 60
+"""Characters that the engine has said when it is killed."""
 
 TURNS = 8
 """One after the other, with a server that is well every second time."""
@@ -32,6 +37,7 @@ def plays() -> Mapping[str, Callable[[Kind, Path], Awaitable[Seen]]]:
         "both backends down, the skill has a reflex": both_down_with_a_reflex,
         f"flapping: fails every second request, {TURNS} turns": flapping,
         "local engine killed before its first token": engine_killed_before_a_word,
+        "local engine killed in mid-stream": engine_killed_in_mid_stream,
     }
 
 
@@ -93,6 +99,33 @@ async def engine_killed_before_a_word(kind: Kind, folder: Path) -> Seen:
                 await asyncio.sleep(0)
             os.kill(pid, signal.SIGKILL)
             return await turn
+        finally:
+            await rig.router.aclose()
+
+
+async def engine_killed_in_mid_stream(kind: Kind, folder: Path) -> Seen:
+    """The bundled model's process is killed when a part of its answer stands in the pane."""
+    async with serving(kind, answers) as good:
+        rig, local = _with_engine(kind, good.url, folder)
+        answer = Answer()
+        killed = ""
+        try:
+            async with aclosing(rig.router.stream(_CODE, record=rig.attempts.append)) as chunks:
+                async for chunk in chunks:
+                    answer.add(chunk)
+                    if isinstance(chunk, Text) and not killed and len(answer.text) > LEAST:
+                        pid = local.health().pid
+                        assert pid is not None
+                        killed = answer.text
+                        os.kill(pid, signal.SIGKILL)
+            seen = tell(answer, "")
+            stands = answer.text.startswith(killed) and answer.text.endswith(" and so on.")
+            return replace(
+                seen,
+                sees="what the engine had said, and behind it the rest" if stands else answer.text,
+                attempts=tried(rig),
+                ledger=tuple(re.sub(r"~\d+\+\d+|\d+\+\d+ \$[\d.]+", "…", each) for each in await booked(rig, folder)),
+            )
         finally:
             await rig.router.aclose()
 

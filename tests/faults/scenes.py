@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from nanoide.core.value import Value
 from nanoide.settings import Timeout
 from tests.backends.servers import closed_port
-from tests.faults.server import TOKENS, Ear, Fault, Kind, Voice, answers, black_hole, serving
+from tests.faults.server import TOKENS, Ear, Fault, Kind, Voice, answers, begun, black_hole, rest, serving
 
 PATIENT = Timeout(connect=20.0, headers=30.0, first_token=30.0, idle=30.0, total=60.0)
 """Only the limit that a scene is about is short: on a busy machine the others are never in its way."""
@@ -27,17 +27,18 @@ Setting = Callable[[Kind, Ear], AbstractAsyncContextManager[str]]
 
 
 class Scene(Value, frozen=True):
-    """The first backend fails in one way; the second one is well."""
+    """The first backend fails in one way; the second one is well, unless the scene says more."""
 
     name: str
     first: Setting
     limits: Timeout = PATIENT
     """Of the first backend."""
+    second: Fault = answers
 
 
 def scenes() -> tuple[Scene, ...]:
     """All of them, in the order of a request: connecting, before the first token, after it, refusals."""
-    return (*_connecting(), *_before(), *_refused(), *_odd())
+    return (*_connecting(), *_before(), *_after(), *_refused(), *_odd())
 
 
 def _connecting() -> tuple[Scene, ...]:
@@ -84,6 +85,16 @@ def _after() -> tuple[Scene, ...]:
         Scene("giant frame in mid-stream", _served(_after_tokens(20, _giant))),
         Scene("cut inside a tool call, after text", _served(_after_tokens(20, _tool))),
         Scene("all tokens, then cut before the terminator", _served(_after_tokens(len(TOKENS), _fin))),
+        Scene("cut in mid-stream, and the next one begins anew", _served(_after_tokens(20, _fin)), second=_anew),
+        Scene(
+            "cut in mid-stream, and the next one says something else", _served(_after_tokens(20, _fin)), second=_else
+        ),
+        Scene(
+            "cut in mid-stream, and the next one is cut too",
+            _served(_after_tokens(20, _fin)),
+            second=_goes_on(20, _fin),
+        ),
+        Scene("cut in mid-stream, and the next one is down", _served(_after_tokens(20, _fin)), second=_sick),
     )
 
 
@@ -202,6 +213,36 @@ def _after_tokens(count: int, then: Fault) -> Fault:
         voice.begin()
         voice.say(*TOKENS[:count])
         await voice.heard()
+        await then(voice)
+
+    return fault
+
+
+async def _anew(voice: Voice) -> None:
+    """Answers from the beginning, whatever it is asked."""
+    voice.begin()
+    voice.say(*TOKENS)
+    voice.finish()
+
+
+async def _else(voice: Voice) -> None:
+    """Well, but not able to repeat what it is shown."""
+    voice.begin()
+    voice.say(*(TOKENS if begun(voice.asked) == "" else ["Certainly! ", "Here is ", "the rest ", "of it."] * 20))
+    voice.finish()
+
+
+async def _sick(voice: Voice) -> None:
+    voice.refuse(500)
+
+
+def _goes_on(count: int, then: Fault) -> Fault:
+    """So many tokens of what is left of an answer, and then `then`."""
+
+    async def fault(voice: Voice) -> None:
+        voice.begin()
+        voice.say(*rest(begun(voice.asked))[: count + 1])
+        await voice.flush()
         await then(voice)
 
     return fault

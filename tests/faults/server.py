@@ -10,7 +10,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,8 +99,8 @@ class Voice:
 
     @property
     def read(self) -> int:
-        """Tokens of the question, as this server counts them: words."""
-        return sum(len(text.split()) for text in _texts(self.asked.body))
+        """Tokens of the question, as this server counts them: ten a message, however it is worded."""
+        return 10 * len(_messages(self.asked.body))
 
     def refuse(self, status: int, body: object = None, *headers: str) -> None:
         """A whole answer with this status."""
@@ -179,6 +179,10 @@ class Voice:
     def end(self) -> None:
         """The body is over, whatever was said in it."""
         self._writer.write(b"0\r\n\r\n")
+
+    async def flush(self) -> None:
+        """Send what was said."""
+        await self._writer.drain()
 
     async def heard(self) -> None:
         """Wait until the person has all that was said."""
@@ -278,17 +282,24 @@ async def black_hole() -> AsyncIterator[str]:
 
 async def answers(voice: Voice) -> None:
     """A good answer; one that was begun elsewhere is gone on with as the question asks."""
-    begun = next((each["content"] for each in _messages(voice.asked.body) if each.get("role") == "assistant"), "")
     voice.begin()
-    if begun and ANSWER.startswith(begun):
-        voice.say(begun[-ANCHOR:])
-        voice.say(*split(ANSWER[len(begun) :]))
-    else:
-        voice.say(*TOKENS)
+    voice.say(*rest(begun(voice.asked)))
     voice.finish()
 
 
-def split(text: str) -> Sequence[str]:
+def begun(asked: Asked) -> str:
+    """What stands of the answer already; empty when it is wanted from the beginning."""
+    return next((each["content"] for each in _messages(asked.body) if each.get("role") == "assistant"), "")
+
+
+def rest(begun: str) -> list[str]:
+    """The tokens that a cooperative server says: the end of what stands, and what comes behind it."""
+    if begun and ANSWER.startswith(begun):
+        return [begun[-ANCHOR:], *split(ANSWER[len(begun) :])]
+    return [begun[-ANCHOR:], " and so on."] if begun else list(TOKENS)
+
+
+def split(text: str) -> list[str]:
     """A text as tokens: words with the blanks before them."""
     return re.findall(r"\s*\S+|\s+$", text)
 
@@ -296,11 +307,6 @@ def split(text: str) -> Sequence[str]:
 def _messages(body: dict[str, object]) -> list[dict[str, str]]:
     messages = body.get("messages")
     return messages if isinstance(messages, list) else []
-
-
-def _texts(body: dict[str, object]) -> list[str]:
-    system = body.get("system")
-    return [*([system] if isinstance(system, str) else []), *(each["content"] for each in _messages(body))]
 
 
 def _self_signed() -> ssl.SSLContext:

@@ -19,7 +19,7 @@ from nanoide.store.database import Database
 from nanoide.store.ledger import Ledger
 from nanoide.wire import LedgerRow, ReadUsage
 from tests.faults.scenes import PATIENT, Scene
-from tests.faults.server import ANSWER, Ear, Kind, answers, serving, split
+from tests.faults.server import ANSWER, Ear, Kind, serving, split
 from tests.routing.rig import Answer, Rig
 
 QUESTION = Prompt(skill="explain-code", messages=(Message("user", "What do you know?"),), egress="remote")
@@ -36,7 +36,7 @@ class Seen(Value, frozen=True):
     why: str = ""
     """What the pane says about the last change of rungs; empty when there was none."""
     rung: str = "second"
-    """Who gave the end of the answer; "nobody" when it failed."""
+    """Who gave the end of the answer, and whether it went on with what stood; "nobody" when it failed."""
     attempts: tuple[str, ...] = ()
     """Backend and outcome, one each."""
     ledger: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ def backend(kind: Kind, name: str, url: str, limits: Timeout = PATIENT) -> tuple
 async def play(scene: Scene, kind: Kind, folder: Path) -> Seen:
     """The scene once, with a ledger in `folder`."""
     ear = Ear()
-    async with scene.first(kind, ear) as url, serving(kind, answers) as good:
+    async with scene.first(kind, ear) as url, serving(kind, scene.second) as good:
         first, first_table = backend(kind, "first", url, scene.limits)
         second, second_table = backend(kind, "second", good.url)
         rig = Rig(first, second, tables=[first_table, second_table])
@@ -91,7 +91,7 @@ def tell(answer: Answer, failure: str) -> Seen:
     return Seen(
         sees=whole if finish == "stop" else f"{whole}, marked {finish}",
         why=_why(answer),
-        rung=answer.rungs[-1].backend,
+        rung=_who(answer),
     )
 
 
@@ -140,6 +140,11 @@ def _line(row: LedgerRow) -> str:
     about = "~" if usage.estimated else ""
     money = "unpriced" if attempt.cost_nano is None else f"${usd(attempt.cost_nano)[:-3]}"
     return f"{attempt.backend} {about}{usage.input}+{usage.output} {money}"
+
+
+def _who(answer: Answer) -> str:
+    last = answer.rungs[-1]
+    return f"{last.backend}, going on" if last.continues else last.backend
 
 
 def _why(answer: Answer) -> str:

@@ -9,7 +9,7 @@ from tests.faults.wall import Row
 DOCUMENT = Path(__file__).parents[2] / "docs" / "failover.md"
 BEGIN, END = "<!-- wall -->", "<!-- /wall -->"
 
-_HEAD = ("what goes wrong with `first`", "protocol", "the person sees", "and is told", "attempts", "ledger")
+_HEAD = ("what goes wrong with `first`", "protocol", "the person sees", "answered by", "as", "attempts", "ledger")
 
 
 def markdown(rows: Iterable[Row]) -> str:
@@ -24,6 +24,7 @@ def markdown(rows: Iterable[Row]) -> str:
                 scene,
                 "both" if len(names) == 2 else names[0],
                 seen.sees,
+                seen.rung,
                 seen.why,
                 ", ".join(seen.attempts),
                 ", ".join(seen.ledger),

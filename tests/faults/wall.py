@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from nanoide.core.value import Value
 from tests.faults import dramas
 from tests.faults.scenes import scenes
@@ -32,13 +34,16 @@ def plays() -> Mapping[str, Play]:
 
 
 def wall() -> tuple[Row, ...]:
-    """Every row as it must be, in the order of the scenes; both protocols tell the same."""
-    return tuple(Row(scene, kind, seen) for scene, seen in _stated() for kind in KINDS)
+    """Every row as it must be, in the order of the scenes, both protocols side by side."""
+    columns = [[Row(scene, kind, seen) for scene, seen in _stated(kind)] for kind in KINDS]
+    return tuple(row for pair in zip(*columns, strict=True) for row in pair)
 
 
 EXACT = "the whole answer, exact"
-SECOND = "second 4+182 $0.000914"
+SECOND = "second 10+182 $0.000920"
 NOTHING = "0+0 $0.000000"
+READ = "~10+1 $0.000015"
+"""Anthropic tells what it read before the first token."""
 
 
 def _below(outcome: str, why: str, ledger: str = NOTHING) -> Seen:
@@ -66,9 +71,11 @@ def _filtered(text: str, why: str, ledger: str) -> Seen:
     )
 
 
-def _stated() -> Iterator[tuple[str, Seen]]:
+def _stated(kind: Kind) -> Iterator[tuple[str, Seen]]:
     yield from _connecting()
-    yield from _before()
+    yield from _before(kind)
+    yield from _after(kind)
+    yield from _twice(kind)
     yield from _refused()
     yield from _odd()
     yield from _more()
@@ -87,10 +94,11 @@ def _connecting() -> Iterator[tuple[str, Seen]]:
     yield "TLS handshake without an answer", _below("timeout", f"no connection to {here} within 0.4 s")
 
 
-def _before() -> Iterator[tuple[str, Seen]]:
+def _before(kind: Kind) -> Iterator[tuple[str, Seen]]:
+    read = READ if kind == "anthropic" else NOTHING
     late = _below("timeout", "first token over 0.4 s")
     silent = _below("cut", "127.0.0.1:… closed the connection without an answer")
-    broke = _below("cut", "the connection broke in mid-answer")
+    broke = _below("cut", BROKE, read)
     yield "accepts and never answers", _below("timeout", "no answer within 0.4 s")
     yield "headers, then silence", late
     yield "first token late", late
@@ -98,16 +106,107 @@ def _before() -> Iterator[tuple[str, Seen]]:
     yield "closes without an answer (FIN)", silent
     yield "closes without an answer (RST)", silent
     yield "cut before the first token (FIN)", broke
-    yield "ends before the first token, no terminator", _below("cut", "the stream ended without its end")
+    yield "ends before the first token, no terminator", _below("cut", "the stream ended without its end", read)
     yield (
         "error event before the first token",
-        _below("overloaded", "error in the stream: too busy to go on"),
+        _below("overloaded", "error in the stream: too busy to go on", read),
     )
-    yield "malformed SSE", _below("protocol", "the stream is not what the protocol says")
-    yield "half a UTF-8 character", _below("protocol", "the stream is not UTF-8")
-    yield "giant frame", _below("protocol", "an event of the stream is over 4,194,304 bytes")
-    yield "empty deltas and an end", _below("protocol", "empty answer", "4+0 $0.000004")
+    yield "malformed SSE", _below("protocol", "the stream is not what the protocol says", read)
+    yield "half a UTF-8 character", _below("protocol", "the stream is not UTF-8", read)
+    yield "giant frame", _below("protocol", "an event of the stream is over 4,194,304 bytes", read)
+    yield "empty deltas and an end", _below("protocol", "empty answer", "10+0 $0.000010")
     yield "cut inside a tool call, before any text", broke
+
+
+BROKE = "the connection broke in mid-answer"
+
+
+def _leg(kind: Kind, output: int, *, told: bool = True) -> str:
+    """The row of a first leg that broke off: our own count, with what it read where that was told."""
+    read = 10 if kind == "anthropic" and told else 7
+    return f"first ~{read}+{output} ${(read + 5 * output) / 1e6:.6f}"
+
+
+def _goes_on(outcome: str, why: str, first: str, second: str) -> Seen:
+    """The second one goes on behind what the first one had said."""
+    return Seen(
+        sees=EXACT,
+        why=f"first: {why}",
+        rung="second, going on",
+        attempts=(f"first {outcome}", "second ok"),
+        ledger=(first, f"second {second}"),
+    )
+
+
+def _after(kind: Kind) -> Iterator[tuple[str, Seen]]:
+    for way in ("FIN", "RST"):
+        # So little that the answer is begun anew.
+        anew = _below("cut", BROKE)
+        yield f"cut after 1 token ({way})", replace(anew, ledger=(_leg(kind, 3), SECOND))
+        yield f"cut after 10 tokens ({way})", _goes_on("cut", BROKE, _leg(kind, 18), "30+173 $0.000895")
+        yield f"cut after 100 tokens ({way})", _goes_on("cut", BROKE, _leg(kind, 273), "30+83 $0.000445")
+    rest = "30+163 $0.000845"
+    stalled = _goes_on("timeout", "silent for 0.4 s", _leg(kind, 37, told=False), rest)
+    yield "stall in mid-stream", stalled
+    yield "one byte at a time from mid-stream on", stalled
+    for scene, outcome, why in (
+        ("ends in mid-stream, no terminator", "cut", "the stream ended without its end"),
+        ("error event in mid-stream", "overloaded", "error in the stream: too busy to go on"),
+        ("malformed SSE in mid-stream", "protocol", "the stream is not what the protocol says"),
+        ("half a UTF-8 character in mid-stream", "protocol", "the stream is not UTF-8"),
+        ("giant frame in mid-stream", "protocol", "an event of the stream is over 4,194,304 bytes"),
+        ("cut inside a tool call, after text", "cut", BROKE),
+    ):
+        yield scene, _goes_on(outcome, why, _leg(kind, 37), rest)
+    yield (
+        "all tokens, then cut before the terminator",
+        _goes_on("cut", BROKE, _leg(kind, 392), "30+1 $0.000035"),
+    )
+
+
+def _twice(kind: Kind) -> Iterator[tuple[str, Seen]]:
+    """The second one is not well either."""
+    leg = _leg(kind, 37)
+    told = kind == "anthropic"
+    yield (
+        "cut in mid-stream, and the next one begins anew",
+        _goes_on("cut", BROKE, leg, "30+182 $0.000940"),
+    )
+    yield (
+        "cut in mid-stream, and the next one says something else",
+        Seen(
+            sees=EXACT,
+            why="second: did not go on where the answer broke off",
+            attempts=("first cut", "second protocol", "second ok"),
+            ledger=(leg, "second ~157+82 $0.000567", SECOND),
+        ),
+    )
+    yield (
+        "cut in mid-stream, and the next one is cut too",
+        Seen(
+            sees=f"the first 60 tokens, then the failure: BackendError: second: {BROKE}",
+            why=f"second: {BROKE}",
+            rung="nobody",
+            attempts=("first cut", "second cut", "second cut"),
+            ledger=(
+                leg,
+                f"second {'~30+50 $0.000280' if told else '~157+50 $0.000407'}",
+                f"second {'~30+63 $0.000345' if told else '~191+63 $0.000506'}",
+            ),
+        ),
+    )
+    sick = "second: answered with status 500"
+    yield (
+        "cut in mid-stream, and the next one is down",
+        Seen(
+            sees=f"the first 20 tokens, then the failure: BackendError: first: {BROKE}; nobody could go on: "
+            f"{sick}; first: {BROKE}",
+            why=sick,
+            rung="nobody",
+            attempts=("first cut", "second server_error", "first cut"),
+            ledger=(leg, f"second {NOTHING}", f"first {'~30+37 $0.000215' if told else '~157+37 $0.000342'}"),
+        ),
+    )
 
 
 def _refused() -> Iterator[tuple[str, Seen]]:
@@ -135,14 +234,14 @@ def _refused() -> Iterator[tuple[str, Seen]]:
     )
     told = "the answer was filtered by the provider"
     yield "content filter as a 400", _filtered("no text", "400: blocked by content policy", NOTHING)
-    yield "content filter as finish reason, no text", _filtered("no text", told, "4+0 $0.000004")
-    yield "content filter as finish reason, after text", _filtered("the first 20 tokens", told, "4+20 $0.000104")
+    yield "content filter as finish reason, no text", _filtered("no text", told, "10+0 $0.000010")
+    yield "content filter as finish reason, after text", _filtered("the first 20 tokens", told, "10+20 $0.000110")
 
 
 def _odd() -> Iterator[tuple[str, Seen]]:
     yield "missing usage", _alone("~7+392 $0.001967")
-    yield "empty deltas between tokens", _alone("4+182 $0.000914")
-    yield "well", _alone("4+182 $0.000914")
+    yield "empty deltas between tokens", _alone("10+182 $0.000920")
+    yield "well", _alone("10+182 $0.000920")
 
 
 def _more() -> Iterator[tuple[str, Seen]]:
@@ -185,5 +284,15 @@ def _more() -> Iterator[tuple[str, Seen]]:
             why="nano: the engine was ended by SIGKILL in mid-answer",
             attempts=("nano crashed", "second ok"),
             ledger=(f"nano {NOTHING}", SECOND),
+        ),
+    )
+    yield (
+        "local engine killed in mid-stream",
+        Seen(
+            sees="what the engine had said, and behind it the rest",
+            why="nano: the engine was ended by SIGKILL in mid-answer",
+            rung="second, going on",
+            attempts=("nano crashed", "second ok"),
+            ledger=("nano … $0.000000", "second …"),
         ),
     )
