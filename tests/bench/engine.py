@@ -17,7 +17,7 @@ from typing import Protocol
 
 import psutil
 
-from tests.bench import engine_inside, peers
+from tests.bench import engine_drafts, engine_inside, peers
 from tests.bench.engine_ours import Ours, ours
 from tests.bench.figure import Figure, p95
 from tests.bench.gguf import HALF_BILLION, TOY, made, text
@@ -49,6 +49,7 @@ class Size:
         self.long = 800 if quick else 4_000
         self.quiet_s = 2.0 if quick else 8.0
         self.prompts = 20 if quick else 200
+        self.copies = 1 if quick else 3
 
 
 def figures(*, quick: bool = False) -> Iterator[Figure]:
@@ -69,6 +70,7 @@ def figures(*, quick: bool = False) -> Iterator[Figure]:
             except StopAsyncIteration:
                 break
     yield from engine_inside.figures(model, size.prompts)
+    yield from engine_drafts.figures(model.parent, TOY if quick else HALF_BILLION, size.copies)
 
 
 async def _living(model: Path, program: Path, threads: int, size: Size) -> AsyncIterator[Figure]:

@@ -3,6 +3,8 @@
 Its words are all the four-letter words of the kind "bake", one token each with the space before it, so that a
 prompt has exactly as many tokens as wanted. Only such words can come out (all other rows of the output are zero):
 an answer never ends by itself, and read back as text it becomes the same tokens again.
+
+Its twin that copies has the same shape and cost, but what it says is known: after each word the next one of `circle`.
 """
 
 import itertools
@@ -28,6 +30,8 @@ class Shape:
     heads_kv: int = 2
     layers: int = 24
     hidden: int = 4864
+    copies: bool = False
+    """True for the twin."""
 
     @property
     def tensors(self) -> Iterator[tuple[str, tuple[int, ...], int]]:
@@ -93,9 +97,15 @@ def text(count: int, number: int) -> str:
     return "".join(f" {known[index]}" for index in picked)
 
 
+def circle() -> list[str]:
+    """All words in the order in which the model that copies says them, round and round."""
+    known = words()
+    return [known[index] for index in _circle()]
+
+
 def made(folder: Path, shape: Shape) -> Path:
     """The model in `folder`, made when it is not there; that takes some seconds."""
-    path = folder / f"dice-{shape.layers}x{shape.width}-{SEED}.gguf"
+    path = folder / f"{'copy' if shape.copies else 'dice'}-{shape.layers}x{shape.width}-{SEED}.gguf"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
@@ -118,18 +128,19 @@ def _write(path: Path, shape: Shape) -> None:
         file.write(struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(keys)) + b"".join(keys + names))
         file.write(b"\0" * (-file.tell() % _ALIGNMENT))
         for number, (name, sides, kind) in enumerate(tensors):
-            data = _ones(sides) if kind == _PLAIN else _random(name, sides, number, shape.layers)
+            data = _ones(sides) if kind == _PLAIN else _random(name, sides, number, shape)
             file.write(data + b"\0" * (_padded(len(data)) - len(data)))
         file.flush()
         os.fsync(file.fileno())
 
 
-def _random(name: str, sides: tuple[int, ...], number: int, layers: int) -> bytes:
+def _random(name: str, sides: tuple[int, ...], number: int, shape: Shape) -> bytes:
     """Blocks of 32 nibbles and their scale, so scaled that every layer's output is about one in size."""
     columns, rows = sides
     spread = 1.0 if name.startswith("token_embd") else 4.0 if name == "output.weight" else 1.0
     if "attn_output" in name or "ffn_down" in name:
-        spread /= (2 * layers) ** 0.5
+        # In the twin the layers are computed and hardly heard: what counts is the last token.
+        spread /= (2 * shape.layers) ** 0.5 * (16 if shape.copies else 1)
     fan = 1 if name.startswith("token_embd") else columns
     scale = np.float16(spread / (fan**0.5 * _NIBBLE_STD))
     blocks = np.empty((rows, columns // _BLOCK, 2 + _BLOCK // 2), np.uint8)
@@ -138,11 +149,20 @@ def _random(name: str, sides: tuple[int, ...], number: int, layers: int) -> byte
     nibbles = np.random.default_rng([SEED, number]).integers(1, 16, (*blocks.shape[:2], _BLOCK), np.uint8)
     blocks[..., 2:] = nibbles[..., ::2] | nibbles[..., 1::2] << 4
     blocks[..., :2] = np.frombuffer(scale.tobytes(), np.uint8)
+    if name == "output.weight" and shape.copies:
+        # The row of a word is the embedding of the one before it.
+        twin = np.frombuffer(_random("token_embd.weight", sides, 0, shape), np.uint8).reshape(blocks.shape)
+        order = _first_spoken() + _circle()
+        blocks[np.roll(order, -1), :, 2:] = twin[order, :, 2:]
     if name == "output.weight":
         spoken = np.zeros(rows, bool)
         spoken[_first_spoken() :][: len(words())] = True
         blocks[~spoken, :, :2] = 0
     return blocks.tobytes()
+
+
+def _circle() -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    return np.random.default_rng([SEED, 1_000]).permutation(len(words()))
 
 
 def _ones(sides: tuple[int, ...]) -> bytes:

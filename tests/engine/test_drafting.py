@@ -1,5 +1,6 @@
 """Drafts: what is proposed, and that an answer is the same with them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from nanoide.core.chat import Fill
 from nanoide.engine.context import Library
-from nanoide.engine.drafting import DRAFT_MAX, DRAFT_MIN, GRAM, Drafter
+from nanoide.engine.drafting import GRAM, RETRY, SIZES, Drafter
 from nanoide.engine.protocol import Done, Job, Load, Piece, Reply
 from nanoide.engine.runner import Runner
 from nanoide.paths import bundled_model
@@ -16,23 +17,80 @@ from nanoide.paths import bundled_model
 ROOT = Path(__file__).parent.parent.parent / "nanoide"
 
 
+def by_groups(rows: int) -> float:
+    """What rows cost on a CPU, about: by fours, and a row alone half of that; the more the cheaper."""
+    return 1.0 if rows <= 1 else 2.0 * (-(-rows // 4)) ** 0.9
+
+
+def free(rows: int) -> float:
+    """Where more rows cost nothing, as on a GPU."""
+    return 1.0
+
+
+def dear(rows: int) -> float:
+    """Where each row costs what a step costs."""
+    return float(rows)
+
+
+Cost = Callable[[int], float]
+
+
 def test_what_followed_before_is_proposed() -> None:
     """When the last tokens stood before, those that followed them are the draft."""
-    assert Drafter().propose([1, 2, 3, 4, 5, 6, 1, 2, 3], 10) == [4, 5, 6]
-    assert Drafter().propose([1, 2, 3, 4, 5, 6, 1, 2, 3], 2) == [4, 5]
-    assert Drafter().propose([1, 2, 3, 4], 10) == []
+    assert Drafter().propose([1, 2, 3, 4, 5, 6, 1, 2, 3], 10, by_groups) == [4, 5, 6]
+    assert Drafter().propose([1, 2, 3, 4, 5, 6, 1, 2, 3], 2, by_groups) == [4, 5]
+    assert Drafter().propose([1, 2, 3, 4], 10, by_groups) == []
+    assert Drafter().propose([1, 2, 3, 4, 5, 6, 1, 2, 3], 10, lambda rows: 0.0) == [], "nothing is known of the cost"
 
 
-def test_drafts_grow_while_they_are_right_and_pause_when_wrong() -> None:
-    """Right ones get longer, wrong ones rarer."""
-    drafter, tokens = Drafter(), list(range(20)) * 2
-    assert len(drafter.propose(tokens, 10)) == DRAFT_MIN
-    drafter.note(DRAFT_MIN, DRAFT_MIN)
-    assert len(drafter.propose(tokens, 10)) == 2 * DRAFT_MIN
-    drafter.note(6, 6)
-    assert len(drafter.propose(tokens, 10)) == DRAFT_MAX
-    drafter.note(DRAFT_MAX, 0)
-    assert [bool(drafter.propose(tokens, 10)) for _ in range(4)] == [False, False, True, True]
+def test_drafts_grow_while_they_are_right() -> None:
+    """Long ones pay when nearly all of them are kept."""
+    drafter, tokens = Drafter(), list(range(40)) * 2
+    sizes = list[int]()
+    for _ in range(12):
+        sizes.append(len(drafter.propose(tokens, 20, by_groups)))
+        drafter.note(sizes[-1], sizes[-1])
+    assert sizes[0] == SIZES[0]
+    assert sizes[-1] == SIZES[-1]
+    assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("cost", [by_groups, free, dear])
+def test_drafts_that_are_wrong_are_given_up_and_tried_again_now_and_then(cost: Cost) -> None:
+    """When the model says something else each time, few steps are made dearer for it."""
+    drafter, tokens = Drafter(), list(range(40)) * 2
+    proposed = list[bool]()
+    for _ in range(20 * RETRY):
+        draft = drafter.propose(tokens, 20, cost)
+        proposed.append(bool(draft))
+        if draft:
+            drafter.note(len(draft), 0)
+    late = proposed[4 * RETRY :]
+    assert any(late)
+    assert cost is free or sum(late) == len(late) // RETRY
+
+
+@given(
+    right=st.lists(st.integers(0, 15), max_size=30),
+    costs=st.lists(st.floats(0.01, 1.0), min_size=15, max_size=15),
+)
+def test_a_draft_is_only_proposed_where_it_may_pay(right: list[int], costs: list[float]) -> None:
+    """However often drafts were right and whatever rows cost: even all of it right, it must cost less than that."""
+    prices = [sum(costs[: rows + 1]) for rows in range(15)]
+
+    def cost(rows: int) -> float:
+        return prices[min(rows, 15) - 1]
+
+    drafter, tokens, passed = Drafter(), list(range(40)) * 2, 0
+    for accepted in right:
+        draft = drafter.propose(tokens, 20, cost)
+        if not draft:
+            passed += 1
+            continue
+        pays = cost(len(draft) + 1) < (len(draft) + 1) * cost(1)
+        assert pays or passed >= RETRY - 1
+        passed = 0
+        drafter.note(len(draft), min(accepted, len(draft)))
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=60), st.integers(0, 8))
@@ -41,7 +99,7 @@ def test_a_draft_is_a_copy(tokens: list[int], most: int) -> None:
     drafter, seen = Drafter(), list[int]()
     for token in tokens:
         seen.append(token)
-        draft = drafter.propose(seen, most)
+        draft = drafter.propose(seen, most, free)
         assert len(draft) <= most
         if draft:
             gram = seen[-GRAM:]
