@@ -114,6 +114,10 @@ class ConsentAsked(Event, frozen=True, tag="consent-asked"):
     """What was redacted, a phrase each."""
     cost_nano: int | None = None
     """Estimated upper bound; None when unpriced."""
+    over: str = ""
+    """The budget that stands against it, as a phrase; a yes goes over it. Empty when none does."""
+    digest: str = ""
+    """Of all that is shown and of the text that would leave: an answer names it."""
 
 
 ConsentChoice = Literal["once", "session", "always", "stay"]
@@ -124,6 +128,16 @@ class ConsentGiven(Event, frozen=True, tag="consent-given"):
 
     turn: TurnId
     choice: ConsentChoice
+    why: str = ""
+    """Why the question was withdrawn, as a phrase; empty when the person answered."""
+
+
+class NoticeGiven(Event, frozen=True, tag="notice-given"):
+    """The person has to know something of the turn that is no failure: a budget at 80 %, a price not known."""
+
+    turn: TurnId
+    text: str
+    """A sentence."""
 
 
 class TurnFinished(Event, frozen=True, tag="turn-finished"):
@@ -206,6 +220,7 @@ Fact = (
     | AttemptEnded
     | ConsentAsked
     | ConsentGiven
+    | NoticeGiven
     | TurnFinished
     | TurnFailed
     | TurnCancelled

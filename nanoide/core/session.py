@@ -15,6 +15,7 @@ from nanoide.core.events import (
     ConsentAsked,
     ConsentGiven,
     DraftSaved,
+    NoticeGiven,
     SessionEvent,
     SessionHidden,
     SessionId,
@@ -105,6 +106,8 @@ class Turn(Value, frozen=True):
     hint: str = ""
     consent: ConsentAsked | None = None
     """The open question; None when there is none."""
+    notices: tuple[str, ...] = ()
+    """What the person has to know that is no failure, a sentence each."""
 
 
 class Session(Value, frozen=True):
@@ -225,7 +228,10 @@ def apply(session: Session, event: SessionEvent) -> Session:
             return _enter(session, event, "asking", f"would send {event.what} to {event.backend}")
         case ConsentGiven():
             session = _turn(session, event.turn, state="working", consent=None)
-            return _enter(session, event, "working", f"you chose {event.choice}")
+            return _enter(session, event, "working", event.why or f"you chose {event.choice}")
+        case NoticeGiven():
+            turn = _find(session, event.turn)
+            return session if turn is None else _turn(session, event.turn, notices=(*turn.notices, event.text))
         case TurnFinished():
             session = _turn(
                 session,

@@ -1,6 +1,7 @@
 """The one place where the workshop is joined."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import assert_never
@@ -20,11 +21,13 @@ from nanoide.core.events import TurnFailed
 from nanoide.core.session import ACTIVE, Session
 from nanoide.hub.broker import Broker
 from nanoide.hub.completing import Completions
+from nanoide.hub.consent import changed
 from nanoide.hub.journal import Journal, now
 from nanoide.hub.parts import Rungs
 from nanoide.hub.turn import Turns
 from nanoide.hub.workshop import Workshop
 from nanoide.paths import Paths, bundled_model, bundled_skills
+from nanoide.routing.budget import Purse
 from nanoide.routing.cutter import Cutter
 from nanoide.routing.failover import Router
 from nanoide.routing.modes import Spell
@@ -107,6 +110,7 @@ async def reload(workshop: Workshop) -> None:
         workshop.rungs = Rungs(settings=settings, backends=old.backends, router=old.router)
         return
     workshop.rungs = assemble(settings, workshop.paths, workshop.ledger, before=old, cutter=workshop.cutter)
+    workshop.turns.consents.withdraw(changed(old.settings, settings), "config.toml changed before you answered")
     kept = set(map(id, workshop.rungs.backends.values()))
     workshop.retired.extend(each for each in old.backends.values() if id(each) not in kept)
     log.info("config.toml was taken up")
@@ -129,10 +133,19 @@ def assemble(
         midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
         return await ledger.spent(midnight)
 
+    purse = _purse(settings, ledger, spent) if before is None else before.router.purse
+    purse.budget = settings.budget  # what is reserved for turns under way stays
     router = Router(
-        backends, settings, audit=ledger.add_egress, spent=spent, spent_since=ledger.spent, cutter=cutter
+        backends, settings, audit=ledger.add_egress, spent=spent, spent_since=ledger.spent, cutter=cutter, purse=purse
     )
     return Rungs(settings=settings, backends=backends, router=router)
+
+
+def _purse(settings: Settings, ledger: Ledger, spent: Callable[[], Awaitable[int]]) -> Purse:
+    def calendar() -> datetime:
+        return datetime.now().astimezone()
+
+    return Purse(settings.budget, spent=spent, spent_since=ledger.spent, clock=calendar, of_session=ledger.of_session)
 
 
 def _backend(table: BackendTable, settings: Settings, paths: Paths, residency: Residency) -> Backend:

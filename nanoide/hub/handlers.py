@@ -1,5 +1,6 @@
 """One function per request, in one table. What a request means is told here; how it is done, elsewhere."""
 
+import contextlib
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -185,7 +186,7 @@ async def cancel_turn(workshop: Workshop, _: Subscriber, request: wire.CancelTur
 
 async def give_consent(workshop: Workshop, _: Subscriber, request: wire.GiveConsent) -> wire.Done:
     """Answer a session's question."""
-    workshop.turns.answer(workshop.session(request.session).id, request.choice)
+    workshop.turns.consents.answer(workshop.session(request.session).id, request.choice, request.question)
     return wire.Done()
 
 
@@ -239,6 +240,11 @@ async def read_usage(workshop: Workshop, _: Subscriber, request: wire.ReadUsage)
     """The ledger, grouped, up to now: what is being written is waited for."""
     await workshop.journal.settle()
     report = await workshop.ledger.report(request)
+    levels = await workshop.rungs.router.purse.levels()
+    budgets = tuple(
+        wire.BudgetLine(each.label, each.spent_nano, each.limit_nano, str(each) if each.near else "") for each in levels
+    )
+    report = replace(report, budgets=budgets)
     if request.by != "session":
         return report
     names = {id: session.name for id, session in workshop.journal.sessions.items()}
@@ -247,8 +253,24 @@ async def read_usage(workshop: Workshop, _: Subscriber, request: wire.ReadUsage)
 
 
 async def read_egress(workshop: Workshop, _: Subscriber, request: wire.ReadEgress) -> tuple[wire.EgressLine, ...]:
-    """What left this machine."""
-    return await workshop.ledger.egress(request.limit)
+    """What left this machine. A session that was removed can still be asked for by its id."""
+    if request.session:
+        with contextlib.suppress(UnknownName):
+            request = replace(request, session=workshop.find(request.session).id)
+    lines = await workshop.ledger.egress(request)
+    names = {id: session.name for id, session in workshop.journal.sessions.items()}
+    return tuple(replace(each, label=names.get(SessionId(each.session), "")) for each in lines)
+
+
+async def list_grants(workshop: Workshop, _: Subscriber, __: wire.ListGrants) -> tuple[wire.GrantLine, ...]:
+    """What is allowed for good."""
+    return await workshop.store.grants()
+
+
+async def forget_grant(workshop: Workshop, _: Subscriber, request: wire.ForgetGrant) -> wire.Done:
+    """Take a yes back."""
+    await workshop.turns.consents.forget(workshop, request.skill, request.backend)
+    return wire.Done()
 
 
 async def plan_drill(workshop: Workshop, _: Subscriber, request: wire.PlanDrill) -> wire.DrillPlan:
@@ -326,6 +348,8 @@ HANDLERS: dict[type[wire.Request[Any]], Handler] = {
     wire.SetUp: set_up,
     wire.ReadUsage: read_usage,
     wire.ReadEgress: read_egress,
+    wire.ListGrants: list_grants,
+    wire.ForgetGrant: forget_grant,
     wire.Examine: doctor,
     wire.ReadStatus: read_status,
     wire.StopHub: stop_hub,

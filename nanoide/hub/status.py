@@ -25,6 +25,7 @@ async def read(workshop: Workshop) -> wire.HubStatus:
     cpu, memory = workshop.meter.read([line.pid for line in lines if line.pid is not None])
     sessions = workshop.journal.sessions.values()
     day = workshop.rungs.settings.budget.day_usd
+    levels = await workshop.rungs.router.purse.levels()
     return wire.HubStatus(
         pid=os.getpid(),
         uptime_s=(now() - workshop.started).total_seconds(),
@@ -44,4 +45,5 @@ async def read(workshop: Workshop) -> wire.HubStatus:
         parked=sum(each.state == "parked" for each in sessions),
         clients=len(workshop.clients),
         budget_day_nano=None if day is None else nano_from_usd(day),
+        notices=tuple(str(each) for each in levels if each.near),
     )

@@ -12,12 +12,11 @@ from msgspec.structs import replace
 from nanoide import wire
 from nanoide.completion.shape import multiline, shape
 from nanoide.core.chat import Attempt, Context, End, Prompt, RoutedChunk, Rung, Seam, Text
-from nanoide.core.errors import Interrupted, NanoideError, UnknownName, UsageError
+from nanoide.core.errors import Interrupted, NanoideError, StoreError, UnknownName
 from nanoide.core.events import (
     AttemptEnded,
-    ConsentAsked,
     ConsentChoice,
-    ConsentGiven,
+    NoticeGiven,
     SessionId,
     TextArrived,
     TurnCancelled,
@@ -29,9 +28,10 @@ from nanoide.core.events import (
 from nanoide.core.policy import Egress, narrowest
 from nanoide.core.session import Session, sewn
 from nanoide.core.usage import Usage
+from nanoide.hub.consent import Consents
 from nanoide.hub.journal import Journal, now
 from nanoide.hub.parts import Parts
-from nanoide.routing.egress import Departure
+from nanoide.routing.egress import Departure, Held
 from nanoide.settings import Settings
 from nanoide.skills.context import Given, gather
 from nanoide.skills.prompt import build
@@ -116,8 +116,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._tasks: dict[SessionId, asyncio.Task[None]] = {}
-        self._questions: dict[SessionId, asyncio.Future[ConsentChoice]] = {}
-        self._agreed: set[tuple[SessionId, str]] = set()
+        self.consents = Consents()
         self._stopping = False
 
     @property
@@ -157,13 +156,6 @@ class Turns:
         if tasks:
             await asyncio.wait(tasks)
 
-    def answer(self, session: SessionId, choice: ConsentChoice) -> None:
-        """Answer the session's question. Raises UsageError when it has none."""
-        question = self._questions.get(session)
-        if question is None or question.done():
-            raise UsageError("this session asks nothing", hint="it may have been answered from another window")
-        question.set_result(choice)
-
     async def _run(self, parts: Parts, session: Session, turn: TurnId, skill: Skill, ask: wire.Ask) -> None:
         """The whole turn. Ends with exactly one of TurnFinished, TurnFailed, TurnCancelled."""
         began = monotonic()
@@ -175,9 +167,9 @@ class Turns:
         def spent() -> int:
             return round((monotonic() - began) * 1000)
 
-        def record(attempt: Attempt) -> None:
+        def record(attempt: Attempt) -> asyncio.Future[None]:
             attempts.append(attempt)
-            journal.submit(
+            return journal.submit(
                 AttemptEnded(session=session.id, at=now(), turn=turn, attempt=attempt),
                 rows=(ledger_row(session, turn, len(attempts), attempt),),
                 owe=True,
@@ -187,11 +179,15 @@ class Turns:
             prompt, route, context = await _prepare(parts, session, skill, ask)
             sources = tuple(source.label for source in context.sources)
 
-            async def agree(departure: Departure) -> ConsentChoice:
-                return await self._agree(parts, session, turn, departure, ask.interactive)
+            async def agree(departure: Departure) -> ConsentChoice | Held:
+                return await self.consents.ask(parts, session, turn, departure, interactive=ask.interactive)
 
             stream = parts.rungs.router.stream(prompt, route=route, backend=ask.backend, record=record, consent=agree)
-            rung, end = await _follow(stream, journal, session.id, turn, pen)
+            try:
+                rung, end = await _follow(stream, journal, session.id, turn, pen)
+            finally:
+                if not self._stopping:
+                    await self._notice(parts, session, turn, attempts)
             pen.flush()
             if context.document is not None and prompt.fill is not None:
                 pen.text = shape(pen.text, context.document)
@@ -234,41 +230,15 @@ class Turns:
             fault = NanoideError(f"internal error: {type(error).__name__}: {error}", hint="see nanoide hub log")
             await journal.commit(_failed(session.id, turn, pen, fault, spent()), owe=True)
 
-    async def _agree(
-        self, parts: Parts, session: Session, turn: TurnId, departure: Departure, interactive: bool
-    ) -> ConsentChoice:
-        """What the person says to `departure`: said before, or asked now. Nobody there means stay."""
-        if (session.id, departure.backend) in self._agreed:
-            return "session"
-        if (session.skill, departure.backend) in await parts.store.grants():
-            return "always"
-        if not interactive:
-            return "stay"
-        question: asyncio.Future[ConsentChoice] = asyncio.get_running_loop().create_future()
-        self._questions[session.id] = question
+    async def _notice(self, parts: Parts, session: Session, turn: TurnId, attempts: Sequence[Attempt]) -> None:
+        """Tell, before the turn ends, what its attempts did to the budgets."""
         try:
-            await parts.journal.commit(
-                ConsentAsked(
-                    session=session.id,
-                    at=now(),
-                    turn=turn,
-                    backend=departure.backend,
-                    host=departure.host,
-                    what=departure.what,
-                    tokens=departure.tokens,
-                    hidden=departure.hidden,
-                    cost_nano=departure.cost_nano,
-                )
-            )
-            choice = await question
-        finally:
-            self._questions.pop(session.id, None)
-        if choice == "session":
-            self._agreed.add((session.id, departure.backend))
-        if choice == "always":
-            await parts.store.grant(session.skill, departure.backend)
-        await parts.journal.commit(ConsentGiven(session=session.id, at=now(), turn=turn, choice=choice))
-        return choice
+            told = await parts.rungs.router.purse.notices(session.skill, attempts)
+        except StoreError as error:  # the answer is there all the same
+            log.warning("the budgets cannot be read: %s", error)
+            return
+        for text in told:
+            await parts.journal.commit(NoticeGiven(session=session.id, at=now(), turn=turn, text=text), owe=True)
 
 
 async def _follow(

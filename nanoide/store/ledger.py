@@ -19,7 +19,7 @@ from nanoide.core.usage import Usage
 from nanoide.store.database import Database
 from nanoide.store.sql import rows
 from nanoide.store.times import SECOND, from_iso, iso, micros, midnight, since, zone
-from nanoide.wire import EgressLine, LedgerRow, ReadUsage, UsageKey, UsageReport, UsageRow
+from nanoide.wire import EgressLine, LedgerRow, ReadEgress, ReadUsage, UsageKey, UsageReport, UsageRow
 
 BLOCK_HOURS = 5
 """A block begins with the full hour of the first attempt after the block before."""
@@ -112,6 +112,19 @@ class Ledger:
 
         return await self._database.read(work)
 
+    async def of_session(self, session: str) -> tuple[int, int]:
+        """Attempts of the session on models, wherever they run, and the tokens that these read and wrote."""
+
+        def work(connection: apsw.Connection) -> tuple[int, int]:
+            ((attempts, tokens),) = rows(
+                connection,
+                "SELECT count(*), coalesce(sum(input + output), 0) FROM ledger WHERE session = ? AND tier = 'model'",
+                (session,),
+            )
+            return attempts, tokens
+
+        return await self._database.read(work)
+
     async def today(self, tz_minutes: int) -> tuple[int, int, int]:
         """Of the day so far: nano-dollars and attempts without a price; and output tokens of the last minute."""
         now = self._now()
@@ -151,15 +164,18 @@ class Ledger:
 
         await self._database.write(work)
 
-    async def egress(self, limit: int) -> tuple[EgressLine, ...]:
-        """What left this machine, latest first."""
+    async def egress(self, ask: ReadEgress) -> tuple[EgressLine, ...]:
+        """What left this machine, latest first. Raises UsageError when `since` or the time zone is none."""
+        zone(ask.tz_minutes)
+        start = None if ask.since is None else since(ask.since, ask.tz_minutes)
 
         def work(connection: apsw.Connection) -> tuple[EgressLine, ...]:
             lines = rows(
                 connection,
                 "SELECT at, backend, host, location, session, skill, bytes, hidden FROM egress"
-                " ORDER BY seq DESC LIMIT ?",
-                (max(0, limit),),
+                " WHERE (:since IS NULL OR at >= :since) AND (:session = '' OR session = :session)"
+                " ORDER BY seq DESC LIMIT :limit",
+                {"since": start, "session": ask.session, "limit": max(0, ask.limit)},
             )
             return tuple(_egress_line(each) for each in lines)
 

@@ -70,5 +70,10 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (skill, backend)
     ) WITHOUT ROWID;
     """,
+    # 2: what is allowed for good is bound to the host, so that another address asks again; sums of one session.
+    """
+    ALTER TABLE grants ADD COLUMN host TEXT NOT NULL DEFAULT ''; -- empty for those of before: they do not hold
+    CREATE INDEX ledger_by_session ON ledger (session);
+    """,
 )
 """The database's user_version is how many of these have been applied."""

@@ -13,8 +13,8 @@ from nanoide.core.session import Session, Turn, apply, outline
 from nanoide.store import sql
 from nanoide.store.database import Database
 from nanoide.store.ledger import insert
-from nanoide.store.times import micros
-from nanoide.wire import LedgerRow
+from nanoide.store.times import iso, micros
+from nanoide.wire import GrantLine, LedgerRow
 
 T = TypeVar("T")
 
@@ -121,26 +121,42 @@ class SessionStore:
         self._number += 1
         return self._number
 
-    async def grants(self) -> frozenset[tuple[str, str]]:
-        """The pairs of skill and backend that the person has allowed for good."""
+    async def grants(self) -> tuple[GrantLine, ...]:
+        """What the person has allowed for good. One without a host is older than hosts are kept; it holds no more."""
 
-        def work(connection: apsw.Connection) -> frozenset[tuple[str, str]]:
-            return frozenset(
-                (skill, backend) for skill, backend in sql.rows(connection, "SELECT skill, backend FROM grants")
+        def work(connection: apsw.Connection) -> tuple[GrantLine, ...]:
+            lines = sql.rows(
+                connection, "SELECT skill, backend, host, at FROM grants WHERE host != '' ORDER BY skill, backend"
             )
+            return tuple(GrantLine(skill, backend, host, iso(at)) for skill, backend, host, at in lines)
 
         return await self._database.read(work)
 
-    async def grant(self, skill: str, backend: str) -> None:
-        """The person allowed `skill` to send to `backend` for good."""
-        at = micros(datetime.now(UTC))
+    async def grant(self, skill: str, backend: str, host: str) -> None:
+        """The person allowed `skill` to send to `backend` at `host` for good; another host of before is forgotten."""
+        values = (skill, backend, host, micros(datetime.now(UTC)))
 
         def work(connection: apsw.Connection) -> None:
             sql.rows(
-                connection, "INSERT OR IGNORE INTO grants (skill, backend, at) VALUES (?, ?, ?)", (skill, backend, at)
+                connection,
+                "INSERT INTO grants (skill, backend, host, at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (skill, backend) DO UPDATE SET host = excluded.host, at = excluded.at"
+                " WHERE host != excluded.host",
+                values,
             )
 
         await self._database.write(work)
+
+    async def forget(self, skill: str, backend: str) -> bool:
+        """Take a grant back. False when there was none."""
+
+        def work(connection: apsw.Connection) -> bool:
+            found = sql.rows(
+                connection, "DELETE FROM grants WHERE skill = ? AND backend = ? RETURNING host", (skill, backend)
+            )
+            return any(host for (host,) in found)
+
+        return await self._database.write(work)
 
     def _decode(self, decoder: "msgspec.json.Decoder[T]", body: str, kind: str) -> T:
         try:

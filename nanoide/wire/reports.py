@@ -42,6 +42,8 @@ class HubStatus(Value, frozen=True):
     parked: int = 0
     clients: int = 0
     budget_day_nano: int | None = None
+    notices: tuple[str, ...] = ()
+    """Budgets that are used up to 80 % or more, a sentence each."""
 
 
 class SkillLine(Value, frozen=True):
@@ -196,6 +198,17 @@ class LedgerRow(Value, frozen=True):
     attempt: Attempt
 
 
+class BudgetLine(Value, frozen=True):
+    """How far one budget is used up."""
+
+    label: str
+    """ "today's budget of $2.00"."""
+    spent_nano: int
+    limit_nano: int
+    notice: str = ""
+    """What the person has to know of it, as a sentence; empty below 80 %."""
+
+
 class UsageReport(Value, frozen=True):
     """Groups and the rows behind the last few."""
 
@@ -204,6 +217,8 @@ class UsageReport(Value, frozen=True):
     rows: tuple[UsageRow, ...]
     total: UsageRow
     recent: tuple[LedgerRow, ...] = ()
+    budgets: tuple[BudgetLine, ...] = ()
+    """All that config.toml sets, as they stand now, whatever the report's period."""
 
 
 class ReadUsage(Request[UsageReport], frozen=True):
@@ -232,15 +247,49 @@ class EgressLine(Value, frozen=True):
     bytes: int
     hidden: tuple[str, ...] = ()
     """What was redacted, a phrase each."""
+    label: str = ""
+    """The session's name; empty when it has none any more."""
 
 
 class ReadEgress(Request[tuple[EgressLine, ...]], frozen=True):
-    """What left this machine, latest first."""
+    """What left this machine, latest first. Dates are those of the time zone `tz_minutes` east of UTC."""
 
     METHOD = "egress"
     REPLY = tuple[EgressLine, ...]
 
     limit: int = 200
+    since: str | None = None
+    """ISO 8601 date or time; None means from the beginning."""
+    session: str = ""
+    """Its number, name or id; empty means every one."""
+    tz_minutes: int = 0
+
+
+class GrantLine(Value, frozen=True):
+    """A yes for good: the skill may send to the backend, as long as that is at this host."""
+
+    skill: str
+    backend: str
+    host: str
+    at: str
+    """ISO 8601, UTC."""
+
+
+class ListGrants(Request[tuple[GrantLine, ...]], frozen=True):
+    """What the person has allowed for good."""
+
+    METHOD = "egress.grants"
+    REPLY = tuple[GrantLine, ...]
+
+
+class ForgetGrant(Request[Done], frozen=True):
+    """Take a yes back, those for single sessions of the skill included: the next prompt asks again."""
+
+    METHOD = "egress.forget"
+    REPLY = Done
+
+    skill: str
+    backend: str
 
 
 class Examine(Request[tuple[Check, ...]], frozen=True):

@@ -254,6 +254,9 @@ class GiveConsent(Request[Done], frozen=True):
 
     session: SessionId
     choice: ConsentChoice
+    question: str = ""
+    """`ConsentAsked.digest` of what was shown: when that is not what is asked now, it is no answer.
+    Empty answers whatever is asked."""
 
 
 class Completed(Value, frozen=True):

@@ -13,6 +13,7 @@ from nanoide.core.events import (
     ConsentChoice,
     ConsentGiven,
     DraftSaved,
+    NoticeGiven,
     SessionEvent,
     SessionHidden,
     SessionId,
@@ -80,6 +81,7 @@ EVENTS: tuple[SessionEvent, ...] = (
         cost_nano=7,
     ),
     ConsentGiven(session=ONE, at=NOON, turn=TURN, choice="once"),
+    NoticeGiven(session=ONE, at=NOON, turn=TURN, text=ODD),
     AttemptEnded(session=ONE, at=NOON, turn=TURN, attempt=ATTEMPT),
     TextArrived(session=ONE, at=NOON, turn=TURN, offset=0, text=ODD),
     TurnFinished(

@@ -39,7 +39,7 @@ class Border:
             return ("held-key-of-mine",)
 
         self.purse = Purse(budget, spent=today, spent_since=None, clock=lambda: datetime.now(UTC))
-        customs = Customs(audit=audit, purse=self.purse, budget=budget, held=held)
+        customs = Customs(audit=audit, purse=self.purse, held=held)
         price = Price(input=1_000_000, output=2_000_000, source="config")
         self.gate = Gate(self.backend, customs, price=price, policies=frozenset({"ask"}))
 
@@ -125,7 +125,7 @@ async def test_a_used_up_budget_goes_on_below_asks_or_stops() -> None:
     asks = Border(budget=Budget(day_usd="1", on_breach="ask"), spent=NANO)
     await _send(asks.gate, await asks.gate.clear(_prompt(), asks.consent))
     assert isinstance(asks.happened[0], Departure)
-    assert "today's budget of $1 is used up" in asks.happened[0].what
+    assert asks.happened[0].over == "today's budget of $1 is used up"
 
     stops = Border(budget=Budget(day_usd="1", on_breach="stop"), spent=NANO)
     with pytest.raises(BudgetRefused, match="used up"):

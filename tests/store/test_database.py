@@ -374,7 +374,7 @@ async def main():
     database = await Database.open(Path(sys.argv[1]))
 
     async def one(number):
-        await database.write(lambda c: rows(c, "INSERT INTO grants VALUES ('k', ?, 0)", (f"{number:06}",)))
+        await database.write(lambda c: rows(c, "INSERT INTO grants (skill, backend, at) VALUES ('k', ?, 0)", (f"{number:06}",)))
         print(f"{number:06}", flush=True)
 
     for start in range(0, 10**6, 5):

@@ -11,7 +11,7 @@ from nanoide.core.errors import InputError, Outcome, UsageError
 from nanoide.core.usage import Usage
 from nanoide.store.database import Database
 from nanoide.store.ledger import MOST, Ledger, insert
-from nanoide.wire import EgressLine, LedgerRow, ReadUsage, UsageKey, UsageRow
+from nanoide.wire import EgressLine, LedgerRow, ReadEgress, ReadUsage, UsageKey, UsageRow
 from tests.store.samples import NOON, row
 
 KEYS: tuple[UsageKey, ...] = get_args(UsageKey)
@@ -254,11 +254,25 @@ async def test_what_left_the_machine(ledger: Ledger) -> None:
     )
     await ledger.add_egress(first)
     await ledger.add_egress(EgressLine("2026-11-21T13:00:00.000000Z", "b", "h", "lan", "", "", 1))
-    lines = await ledger.egress(10)
+    lines = await ledger.egress(ReadEgress(limit=10))
     assert [line.backend for line in lines] == ["b", "sonnet"]
     assert lines[1] == first
-    assert len(await ledger.egress(1)) == 1
-    assert await ledger.egress(-1) == ()
+    assert len(await ledger.egress(ReadEgress(limit=1))) == 1
+    assert await ledger.egress(ReadEgress(limit=-1)) == ()
+    assert await ledger.egress(ReadEgress(session="s1")) == (first,)
+    assert [line.backend for line in await ledger.egress(ReadEgress(since="2026-11-21T12:30"))] == ["b"]
+    assert len(await ledger.egress(ReadEgress(since="2026-11-21T14:00", tz_minutes=120))) == 2
+    with pytest.raises(UsageError, match="neither a date"):
+        await ledger.egress(ReadEgress(since="soon"))
+
+
+async def test_what_a_session_has_used(ledger: Ledger) -> None:
+    """Its attempts on models, wherever they ran, and the tokens that these read and wrote."""
+    await ledger.add(row("t1", session="s1"))
+    await ledger.add(row("t2", session="s1", where="remote", outcome="cut"))
+    await ledger.add(row("t3", session="s2"))
+    assert await ledger.of_session("s1") == (2, 240)
+    assert await ledger.of_session("nobody") == (0, 0)
 
 
 ROWS = st.builds(

@@ -44,7 +44,7 @@ async def test_an_empty_store_has_nothing(store: SessionStore) -> None:
     assert await store.load() == (0, ())
     assert await store.turns(ONE, 10) == ()
     assert await store.next_number() == 1
-    assert await store.grants() == frozenset()
+    assert await store.grants() == ()
 
 
 async def test_sequence_numbers_ascend(store: SessionStore) -> None:
@@ -150,11 +150,20 @@ async def test_two_sessions_cannot_have_one_number(store: SessionStore) -> None:
 
 
 async def test_grants_last(store: SessionStore) -> None:
-    """Allowed once for good, found again; allowing twice changes nothing."""
-    await store.grant("file-query", "sonnet")
-    await store.grant("file-query", "sonnet")
-    await store.grant("commit-message", "sonnet")
-    assert await store.grants() == {("file-query", "sonnet"), ("commit-message", "sonnet")}
+    """Allowed once for good, found again; allowing twice changes nothing, and another host takes the place of one."""
+    await store.grant("file-query", "sonnet", "a.example")
+    first = await store.grants()
+    await store.grant("file-query", "sonnet", "a.example")
+    assert await store.grants() == first
+    await store.grant("commit-message", "sonnet", "a.example")
+    await store.grant("file-query", "sonnet", "b.example")
+    assert [(each.skill, each.backend, each.host) for each in await store.grants()] == [
+        ("commit-message", "sonnet", "a.example"),
+        ("file-query", "sonnet", "b.example"),
+    ]
+    assert await store.forget("file-query", "sonnet")
+    assert not await store.forget("file-query", "sonnet")
+    assert [each.skill for each in await store.grants()] == ["commit-message"]
 
 
 async def test_a_text_that_is_no_unicode_is_refused(store: SessionStore) -> None:
