@@ -14,6 +14,7 @@ ONLY_IN = {
     "textual": "tui",
     "pygls": "lsp",
     "starlette": "gateway",
+    "uvicorn": "gateway",
     "apsw": "store",
     "httpx2": "backends",
     "httpcore2": "backends",

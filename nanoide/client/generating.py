@@ -51,6 +51,7 @@ class Generating:
             piece = self._pieces.get_nowait()
             if piece is not None:
                 rest.append(piece)
+        self._pieces.put_nowait(None)  # `next` finds the end again
         return tuple(rest)
 
     def _ended(self, call: "asyncio.Task[wire.Generated]") -> None:

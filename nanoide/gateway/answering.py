@@ -80,8 +80,8 @@ class Answer(Response):
         try:
             while isinstance(piece := await generating.next(), wire.Piece):
                 self._note(piece)
-                if piece.rung is not None and not getattr(piece.rung, "continues", False):
-                    telling.restart()
+                if piece.rung is not None and not piece.rung.continues:
+                    telling.restart(piece.rung.reason)
                 elif piece.text:
                     await telling.text(piece.text)
             await telling.end(piece)
@@ -111,10 +111,10 @@ class _Telling:
         self._send = send
         self._text: list[str] = []
 
-    def restart(self) -> None:
+    def restart(self, why: str) -> None:
         """All text so far is void. Raises BackendError when it was sent already."""
         if self.begun:
-            raise BackendError("the answer began anew after a part of it was sent", outcome="cut")
+            raise BackendError(f"the answer broke off and would have to begin anew: {why}", outcome="cut")
         self._text.clear()
 
     async def text(self, text: str) -> None:

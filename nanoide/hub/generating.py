@@ -94,8 +94,8 @@ class _Answer:
             total_ms=round((monotonic() - self._began) * 1000),
         )
 
-    def _record(self, skill: str) -> Callable[[Attempt], None]:
-        def record(attempt: Attempt) -> None:
+    def _record(self, skill: str) -> Callable[[Attempt], "asyncio.Future[None]"]:
+        def record(attempt: Attempt) -> "asyncio.Future[None]":
             self.attempts.append(attempt)
             row = wire.LedgerRow(
                 at=now().isoformat(),
@@ -107,8 +107,8 @@ class _Answer:
                 branch="",
                 attempt=attempt,
             )
-            self._parts.journal.submit(rows=(row,), owe=True)
             self._tell(wire.Piece(self._ask.key, attempt=attempt))
+            return self._parts.journal.submit(rows=(row,), owe=True)
 
         return record
 

@@ -24,6 +24,9 @@ USAGE: dict[str, object] = {"prompt_tokens": 11, "completion_tokens": 3, "total_
 
 PIECES = ("one ", "two ", "three")
 
+BEGUN = "The quick brown fox jumps over the lazy dog, and then it walks"
+"""What the model "begin" says before it breaks off."""
+
 BIG = "0123456789abcdef" * 4096
 """One piece of the model "big"."""
 
@@ -43,6 +46,16 @@ name = "cut"
 kind = "openai"
 base_url = "{url}"
 model = "cut"
+[[backend]]
+name = "begin"
+kind = "openai"
+base_url = "{url}"
+model = "begin"
+[[backend]]
+name = "resume"
+kind = "openai"
+base_url = "{url}"
+model = "resume"
 [[backend]]
 name = "hold"
 kind = "openai"
@@ -86,6 +99,10 @@ day_usd = "0.000001"
 ladder = ["ready", "nano", "reflex"]
 [route.falls]
 ladder = ["broken", "ready"]
+[route.goes-on]
+ladder = ["begin", "resume"]
+[route.anew]
+ladder = ["cut", "ready"]
 [route.nobody]
 ladder = ["broken"]
 [route.far]
@@ -130,6 +147,12 @@ class Oracle:
                 play = respond(503, {"error": {"message": "too much to do"}})
             case "cut":
                 play = stream(*chat("half of ", "an", finish=None), Close)
+            case "begin":
+                play = stream(*chat(BEGUN, finish=None), Close)
+            case "resume":
+                _, arrow, rest = str(asked.body["messages"]).rpartition("→")
+                anchor = rest.partition("←")[0] if arrow else ""
+                play = stream(*chat(anchor, " home.", usage=USAGE), "[DONE]")
             case "hold":
                 play = self._hold
             case "crowd":

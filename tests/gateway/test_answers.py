@@ -87,7 +87,7 @@ async def test_a_chat_is_streamed(doors: House) -> None:
 
 
 async def test_a_stream_ends_with_done(doors: House) -> None:
-    """curl sees events, the role first and the terminator last."""
+    """Events, says curl:, the role first and the terminator last."""
     body = {"model": "route:default", "messages": HI, "stream": True}
     said = await doors.curl("/v1/chat/completions", body=body)
     assert said.status == 200
