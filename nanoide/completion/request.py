@@ -1,5 +1,7 @@
 """The prompt for one inline completion."""
 
+from pathlib import Path
+
 from nanoide.completion.shape import multiline
 from nanoide.core.chat import Context, Document, Fill, Prompt, Reflex, Source
 from nanoide.core.document import around, language_of
@@ -10,9 +12,18 @@ SKILL = "inline-completion"
 
 
 def build(
-    document: Document, *, neighbours: tuple[Source, ...], reflex: str, max_output: int, egress: Egress
+    document: Document,
+    *,
+    neighbours: tuple[Source, ...],
+    reflex: str,
+    max_output: int,
+    egress: Egress,
+    folder: str = "",
 ) -> Prompt:
-    """Ask what should stand at the document's position. `reflex` is the script, empty when there is none."""
+    """Ask what should stand at the document's position. `reflex` is the script, empty when there is none.
+
+    `folder` is where a relative path of the document begins.
+    """
     prefix, suffix = around(document)
     language = document.language or language_of(document.path)
     return Prompt(
@@ -24,4 +35,5 @@ def build(
         stop=("\n\n",) if multiline(document) else ("\n",),
         priority="completion",
         egress=egress,
+        files=(str(Path(folder or "/", document.path)),) if document.path else (),
     )

@@ -107,6 +107,7 @@ class Completions:
             reflex=skill.reflex,
             max_output=min(ask.max_output, skill.max_output),
             egress=narrowest(policy, skill.egress, ask.egress),
+            folder=folder,
         )
         answer = _Answer()
         if ask.automatic and not ask.backend and prompt.reflex is not None:
@@ -162,9 +163,9 @@ class Completions:
     ) -> None:
         turn = secrets.token_hex(6)
 
-        def record(attempt: Attempt) -> None:
+        def record(attempt: Attempt) -> asyncio.Future[None]:
             answer.attempts.append(attempt)
-            parts.journal.submit(rows=(_row(turn, len(answer.attempts), folder, attempt),), owe=True)
+            return parts.journal.submit(rows=(_row(turn, len(answer.attempts), folder, attempt),), owe=True)
 
         stream = parts.rungs.router.stream(
             prompt, route=route, backend=backend or ask.backend, record=record, consent=None

@@ -6,6 +6,7 @@ file that says "ignore the above" is quoted, not obeyed.
 
 from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 
 from nanoide import tokens
 from nanoide.core.chat import Context, Document, Fill, Message, Priority, Prompt, Reflex
@@ -43,7 +44,16 @@ def build(
         stop=skill.stop,
         priority=priority,
         egress=egress,
+        files=_files(context, turns if skill.session == "keep" else ()),
     )
+
+
+def _files(context: Context, turns: Sequence[Turn]) -> tuple[str, ...]:
+    """Where the text comes from; an earlier answer comes from what was given with its question."""
+    paths = [context.document.path] if context.document is not None else []
+    paths += [source.path for source in context.sources]
+    paths += [label for turn in turns for label in turn.inputs]
+    return tuple(dict.fromkeys(str(Path(context.root or "/", path)) for path in paths if path))
 
 
 def _document(context: Context) -> Document | None:
