@@ -79,6 +79,8 @@ class Served:
     """0 when no status was sent."""
     tokens: int = 0
     """Sent as text."""
+    read: int | None = None
+    """Tokens read, as told before the answer; None when they were not."""
     told: tuple[int, int] | None = None
     """Tokens read and written, as told in the answer; None when it never told."""
 
@@ -114,6 +116,7 @@ class Voice:
         self.served.status = 200
         self._writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         if self.kind == "anthropic":
+            self.served.read = self.read if told else None
             usage = {"usage": {"input_tokens": self.read, "output_tokens": 1}} if told else {}
             self.event({"type": "message_start", "message": {"model": "m-1", **usage}})
             self.event({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})

@@ -18,7 +18,7 @@ from nanoide.store.ledger import Ledger
 from nanoide.wire import LedgerRow, ReadUsage
 from tests.faults.server import ANCHOR, Fault, Kind, Served, Voice, serving
 from tests.faults.stage import QUESTION, backend
-from tests.routing.rig import Rig
+from tests.routing.rig import Answer, Rig
 
 TURNS = 10_000
 AT_ONCE = 24
@@ -93,7 +93,7 @@ async def test_the_bill_is_the_servers_own_count(kind: Kind, tmp_path: Path) -> 
             rig.now += BETWEEN
             leaves_after = dice.randrange(1, 6) if dice.random() < 0.1 else None
             prompt = replace(QUESTION, messages=(Message("user", f"What of {name}"),))
-            heard, pieces = "", 0
+            answer, pieces = Answer(), 0
 
             def record(attempt: Attempt) -> None:
                 attempts[name, attempt.backend].append(attempt)
@@ -101,18 +101,18 @@ async def test_the_bill_is_the_servers_own_count(kind: Kind, tmp_path: Path) -> 
             try:
                 async with aclosing(rig.router.stream(prompt, record=record)) as chunks:
                     async for chunk in chunks:
-                        if isinstance(chunk, Text):
-                            heard, pieces = heard + chunk.text, pieces + 1
-                            if pieces == leaves_after:
-                                came["left"] += 1
-                                return
+                        answer.add(chunk)
+                        pieces += isinstance(chunk, Text)
+                        if pieces == leaves_after:
+                            came["left"] += 1
+                            return
             except NanoideError as error:
                 came[type(error).__name__] += 1
                 rig.now += RESTS  # nobody goes on asking while both of them rest
                 await asyncio.sleep(0.01)
                 return
             came["done"] += 1
-            texts[name] = heard
+            texts[name] = answer.text
 
         async def caller() -> None:
             for number in turns:
@@ -151,11 +151,14 @@ def _agree(attempt: Attempt, request: Served, price: Price) -> int:
         assert usage == Usage(input=request.told[0], output=request.told[1])
         assert attempt.cost_nano == cost(usage, price)
         return 1
-    if attempt.ttft_ms is not None:
+    assert attempt.cost_nano == cost(usage, price)
+    if attempt.outcome != "cancelled" and request.read is not None:
         assert usage.estimated, attempt
-        assert attempt.cost_nano == cost(usage, price)
+        assert usage.input == request.read, "what was told before the answer counts"
+    elif attempt.ttft_ms is not None:
+        assert usage.estimated, attempt
     else:
-        assert (usage, attempt.cost_nano) == (Usage(), 0), attempt
+        assert usage == Usage(), attempt
     return 0
 
 
