@@ -3,12 +3,17 @@
 Loads the HTTP library: it is imported when the first request is made, not before.
 """
 
-import contextlib
+import asyncio
+import select
 import ssl
 from collections.abc import Iterable
-from typing import cast
+from contextlib import suppress
+from typing import SupportsIndex
 
 import httpcore2
+
+_STAGGER = 0.25
+"""Seconds after which a host's next address is tried beside the one before."""
 
 
 class Stale(Exception):
@@ -19,7 +24,6 @@ class Lines(httpcore2.AsyncNetworkBackend):
     """Makes connections, and says which of the kept ones are still trusted."""
 
     def __init__(self) -> None:
-        self._under = cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend())
         self._made = 0
         self._trusted = 0
         """The number of the first connection that may be used again."""
@@ -41,9 +45,51 @@ class Lines(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> "Line":
         """A new connection."""
-        stream = await self._under.connect_tcp(host, port, timeout, local_address, socket_options)
+        del local_address, socket_options  # we never set them
+        loop = asyncio.get_running_loop()
+        inbox = Inbox(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(inbox, loop=loop)
+        try:
+            async with asyncio.timeout(timeout):
+                transport, _ = await loop.create_connection(lambda: protocol, host, port, happy_eyeballs_delay=_STAGGER)
+        except TimeoutError as error:
+            raise httpcore2.ConnectTimeout from error
+        except OSError as error:
+            raise httpcore2.ConnectError(str(error)) from error
         number, self._made = self._made, self._made + 1
-        return Line(stream, self, number)
+        return Line(inbox, asyncio.StreamWriter(transport, protocol, inbox, loop), self, number)
+
+
+class Inbox(asyncio.StreamReader):
+    """What came on a connection and was not read yet. Unlike its base it can be asked for that."""
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.pending = 0
+        """Bytes."""
+        self.ended = False
+        """The other side has closed, or the connection broke."""
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        """The loop brings bytes."""
+        self.pending += len(bytes(data))
+        super().feed_data(data)
+
+    def feed_eof(self) -> None:
+        """The loop brings the end."""
+        self.ended = True
+        super().feed_eof()
+
+    def set_exception(self, exc: Exception) -> None:
+        """The loop brings a failure."""
+        self.ended = True
+        super().set_exception(exc)
+
+    async def read(self, n: int = -1) -> bytes:
+        """As the base has it."""
+        data = await super().read(n)
+        self.pending -= len(data)
+        return data
 
 
 class Line(httpcore2.AsyncNetworkStream):
@@ -52,8 +98,9 @@ class Line(httpcore2.AsyncNetworkStream):
     What is written goes out when an answer is waited for: head and body of a request are one packet, not two.
     """
 
-    def __init__(self, under: httpcore2.AsyncNetworkStream, lines: Lines, number: int) -> None:
-        self._under = under
+    def __init__(self, inbox: Inbox, writer: asyncio.StreamWriter, lines: Lines, number: int) -> None:
+        self._inbox = inbox
+        self._writer = writer
         self._lines = lines
         self._number = number
         self._used = False
@@ -64,15 +111,16 @@ class Line(httpcore2.AsyncNetworkStream):
         """Not sent yet."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as the library calls it
-        """The next bytes; none at the end. Raises Stale."""
+        """The next bytes; none at the end. Raises Stale. How long that may take is minded by whoever asks."""
+        del timeout
         try:
             if self._written:
-                await self._send(timeout)
-            data = await self._under.read(max_bytes, timeout)
-        except httpcore2.ReadError as error:
+                await self._send()
+            data = await self._inbox.read(max_bytes)
+        except OSError as error:
             if self._used and not self._heard:
                 raise Stale from error
-            raise
+            raise httpcore2.ReadError(str(error)) from error
         if data:
             self._heard = True
         elif self._used and not self._heard:
@@ -87,8 +135,10 @@ class Line(httpcore2.AsyncNetworkStream):
         self._written.append(buffer)
 
     async def aclose(self) -> None:
-        """Close it."""
-        await self._under.aclose()
+        """Close it, without a word to the other side: nothing that we wait for is on its way."""
+        self._writer.transport.abort()
+        with suppress(OSError):
+            await self._writer.wait_closed()
 
     async def start_tls(
         self,
@@ -97,16 +147,37 @@ class Line(httpcore2.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109 - as the library calls it
     ) -> "Line":
         """The same connection, encrypted."""
-        return Line(await self._under.start_tls(ssl_context, server_hostname, timeout), self._lines, self._number)
-
-    async def _send(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as the library calls it
-        written, self._written = b"".join(self._written), []
-        # A server may close before it has read everything, and still have answered: what it said is read first.
-        with contextlib.suppress(httpcore2.WriteError):
-            await self._under.write(written, timeout)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
+        except TimeoutError as error:
+            await self.aclose()
+            raise httpcore2.ConnectTimeout from error
+        except OSError as error:
+            await self.aclose()
+            raise httpcore2.ConnectError(str(error)) from error
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
 
     def get_extra_info(self, info: str) -> object:
         """A connection that is not trusted looks like one that the other side has closed."""
-        if info == "is_readable" and not self._lines.trusts(self._number):
+        if info != "is_readable":
+            return self._writer.get_extra_info(info)
+        return not self._lines.trusts(self._number) or self._readable()
+
+    def _readable(self) -> bool:
+        """Whether something came that nobody asked for, the end included."""
+        if self._inbox.pending or self._inbox.ended or self._writer.is_closing():
             return True
-        return self._under.get_extra_info(info)
+        poll = select.poll()
+        poll.register(self._writer.get_extra_info("socket"), select.POLLIN)
+        return bool(poll.poll(0))
+
+    async def _send(self) -> None:
+        written, self._written = b"".join(self._written), []
+        self._writer.write(written)
+        # A server may close before it has read everything, and still have answered: what it said is read first.
+        with suppress(OSError):
+            await self._writer.drain()

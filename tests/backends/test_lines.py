@@ -1,7 +1,11 @@
 import asyncio
 import socket
+import ssl
 import struct
-from contextlib import aclosing
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +13,8 @@ from nanoide.backends.openai import OpenAIBackend
 from nanoide.core.chat import Message, Prompt, Text
 from nanoide.core.errors import BackendError
 from nanoide.settings import BackendTable, Timeout
-from tests.backends.servers import Running, Script, chat, hang_up, serve, stream
+from tests.backends.servers import Running, Script, chat, hang_up, read, serve, stream
 
-PROMPT = Prompt(skill="explain", messages=(Message("user", "Why?"),))
 GOOD = stream(*chat("fine"), "[DONE]")
 
 
@@ -36,8 +39,8 @@ def _backend(server: Running) -> OpenAIBackend:
     )
 
 
-async def _ask(box: OpenAIBackend) -> str:
-    async with aclosing(box.stream(PROMPT)) as chunks:
+async def _ask(box: OpenAIBackend, question: str = "Why?") -> str:
+    async with aclosing(box.stream(Prompt(messages=(Message("user", question),)))) as chunks:
         return "".join([chunk.text async for chunk in chunks if isinstance(chunk, Text)])
 
 
@@ -123,3 +126,106 @@ async def test_where_one_was_closed_no_other_is_trusted() -> None:
         await box.aclose()
     assert len(server.requests) == 4
     assert server.connections == 3
+
+
+async def test_a_goodbye_that_nobody_asked_for_is_not_taken_for_an_answer() -> None:
+    """Some servers say 408 before they close an idle connection; the next request goes out on a new one."""
+    said = asyncio.Event()
+
+    async def and_goodbye(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await GOOD(reader, writer)
+        await writer.drain()
+        await released.wait()
+        writer.write(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        said.set()
+
+    released = asyncio.Event()
+    async with serve(and_goodbye, GOOD) as server:
+        box = _backend(server)
+        assert await _ask(box) == "fine"
+        released.set()
+        await said.wait()
+        assert await _ask(box) == "fine"
+        await box.aclose()
+    assert server.connections == 2
+
+
+async def test_what_a_server_says_before_it_has_read_everything_is_heard() -> None:
+    """It refuses a large request by its head alone, and closes."""
+    over = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        over.set()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    box = _backend(Running(f"http://127.0.0.1:{port}/v1", port))
+    with pytest.raises(BackendError) as caught:
+        await _ask(box, "x" * 4_000_000)
+    await box.aclose()
+    await over.wait()
+    server.close()
+    await server.wait_closed()
+    assert caught.value.outcome == "context"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost that signs itself, with its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    argv = ["openssl", *words.split(), "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run(argv, check=True, capture_output=True)
+    return folder
+
+
+@asynccontextmanager
+async def _secure(folder: Path) -> AsyncIterator[tuple[str, list[int]]]:
+    """A server behind TLS; its address, and the number of requests on each connection."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    connections: list[int] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        place = len(connections)
+        connections.append(0)
+        try:
+            while True:
+                await read(reader)
+                connections[place] += 1
+                await GOOD(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
+    try:
+        yield f"https://localhost:{server.sockets[0].getsockname()[1]}/v1", connections
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_over_tls_a_connection_is_kept_as_well(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trusted and by name: three requests, one handshake."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
+    async with _secure(certificate) as (url, connections):
+        box = _backend(Running(url, 0))
+        assert [await _ask(box) for _ in range(3)] == ["fine"] * 3
+        await box.aclose()
+    assert connections == [3]
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
+    """The reason is told, and no request was sent."""
+    async with _secure(certificate) as (url, connections):
+        box = _backend(Running(url, 0))
+        with pytest.raises(BackendError, match="no trusted connection to localhost:"):
+            await _ask(box)
+        await box.aclose()
+    assert sum(connections) == 0
