@@ -6,7 +6,7 @@ cannot tell for certain where that is, it is lost: a wrong guess would be a wron
 """
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 HELD: Final = 240
 """Characters of the new stream within which the anchor has to end."""
@@ -19,6 +19,10 @@ _SIZES: Final = (40, 60, 90, 120)
 
 _OPENING = re.compile(r"\s*(?:(?P<fence>`{3,})[^\n`]*\n|(?P<quote>[\"'`“„«‘])|)")
 """What a model puts before a text that it repeats."""
+
+_NOTHING = re.compile("(?P<fence>)(?P<quote>)")
+
+_SPACE = re.compile(r"\s*(?P<fence>)(?P<quote>)")
 
 _CLOSING: Final = {'"': '"', "'": "'", "`": "`", "“": "”", "„": "“", "«": "»", "‘": "’"}
 
@@ -55,6 +59,8 @@ class Seam:
         self._anchor = anchor
         self._head = ""
         """What came, as long as the seam is not found."""
+        self._reading: _Reading | None = None
+        """How the head is understood; what follows may still say that it is lost."""
         self._found = False
         self._fence = ""
         """The ticks of a code fence that was opened before the anchor."""
@@ -74,25 +80,19 @@ class Seam:
         rest = self._take("", over=True)
         if self.lost:
             return ""
-        tail, self._tail = self._tail, ""
+        tail = self._tail
         if self._fence and tail.strip() == self._fence and self._open(rest + tail):
             tail = ""  # the fence around the repetition; our own are closed
+            self.lost = self._reading is not None and not self._reading.sure
         if self._quote and "".join((*self._new, rest, tail)).rstrip().endswith(self._quote):
             self.lost = True  # were the quotes around the anchor, or around all of it?
-            return ""
-        return rest + tail
+        return "" if self.lost else rest + tail
 
     def _take(self, text: str, *, over: bool) -> str:
-        if self.lost:
-            return ""
         if not self._found:
-            self._head += text
-            start = self._seek(over=over)
-            if self.lost or start is None:
-                self.lost = self.lost or over
-                return ""
-            self._found = True
-            text, self._head = self._head[start:], ""
+            text = self._begin(text, over=over)
+        if not self._found or self.lost:
+            return ""
         if not self._fence and not self._quote:
             return text
         if self._fence:
@@ -104,56 +104,71 @@ class Seam:
             self._new.append(text)
         return text
 
-    def _seek(self, *, over: bool) -> int | None:
-        """Where in the head the new text begins; None while that is not known."""
-        window = self._head[:HELD]
-        place = window.find(self._anchor)
-        if place >= 0 and (found := self._opened(window[:place], self._anchor)) is not None:
-            return self._after(found, place + len(self._anchor), over=over)
-        if len(self._head) < HELD and not over:
-            return None
-        # Not the whole anchor, then; the end of it, at the very beginning?
-        for begin in dict.fromkeys((0, len(window) - len(window.lstrip()), _begin(window))):
-            for size in range(len(self._anchor) - 1, LEAST - 1, -1):
-                end = self._anchor[-size:]
-                if window.startswith(end, begin) and self._said.find(end) == len(self._said) - size:
-                    found = self._opened(window[:begin], end)
-                    if found is not None:
-                        return self._after(found, begin + size, over=over)
-        self.lost = True
+    def _begin(self, text: str, *, over: bool) -> str:
+        """Look for the seam, a character at a time: how the stream is cut must not matter. What is behind it."""
+        for place, char in enumerate(text):
+            self._head += char
+            self._look(over=False)
+            if self._found or self.lost:
+                return self._rest() + text[place + 1 :]
+        if over and not self.lost:
+            self._look(over=True)
+            self.lost = self.lost or not self._found
+        return self._rest()
+
+    def _rest(self) -> str:
+        return "" if self._reading is None else self._head[self._reading.end :]
+
+    def _look(self, *, over: bool) -> None:
+        if self._reading is None:
+            self._reading = self._obeys() or (self._agrees() if over or len(self._head) >= HELD else None)
+        if self._reading is not None:
+            self._found = self._behind(self._reading, self._rest(), over=over)
+
+    def _obeys(self) -> "_Reading | None":
+        """The reading that is complete just now, if it is what was asked for and nothing else is possible."""
+        head, size = self._head, len(self._anchor)
+        for opening in _openings(head):
+            if opening.end() + size == len(head) and head.endswith(self._anchor):
+                readings = self._readings()
+                if not opening.end() or all(each.end == len(head) for each in readings):
+                    return _chosen(readings) if opening.end() else _Reading(size, opening)
         return None
 
-    def _opened(self, before: str, repeated: str) -> re.Match[str] | None:
-        """What stands around the text that is `repeated`, told from what comes `before` it; None when it is more."""
-        found = _OPENING.match(before)
-        assert found is not None
-        if self._said.endswith(before + repeated):  # it repeats more than it was asked to
-            return _OPENING.match("")
-        if found.end() < len(before) and not self._said.endswith(before[found.end() :] + repeated):
-            return None
-        return found
+    def _agrees(self) -> "_Reading | None":
+        """The only reading that is possible when more was repeated than the anchor, or less; else it is lost."""
+        readings = self._readings()
+        self.lost = len({each.end for each in readings}) != 1
+        return None if self.lost else _chosen(readings)
 
-    def _after(self, opening: re.Match[str], place: int, *, over: bool) -> int | None:
-        """Where the new text begins, `place` being behind the anchor; None while that is not known."""
-        rest = self._head[place:]
-        if fence := opening["fence"]:
+    def _readings(self) -> "list[_Reading]":
+        """Every way in which the head can begin with an end of what was said."""
+        head = self._head[:HELD]
+        return [
+            _Reading(opening.end() + size, opening)
+            for opening in _openings(head)
+            for size in range(LEAST, min(len(self._said), len(head) - opening.end()) + 1)
+            if head.startswith(self._said[-size:], opening.end())
+        ]
+
+    def _behind(self, reading: "_Reading", rest: str, *, over: bool) -> bool:
+        """True when all is known of the marks around the repetition that the `rest` behind it can tell."""
+        if fence := reading.opening["fence"]:
             closing = f"\n{fence}"
             if rest.startswith(closing):  # around the anchor alone, or the answer's own? Who knows
                 self.lost = True
-                return None
-            if closing.startswith(rest) and not over:
-                return None
             self._fence = fence
-        if quote := opening["quote"]:
+            return over or not closing.startswith(rest)
+        if quote := reading.opening["quote"]:
             closing = _CLOSING[quote]
             if len(rest) < 2 and not over:
-                return None
-            if not rest.startswith(closing) or rest[1:2] == "\n":
-                self.lost = True
-                return None
+                return False
+            if not reading.sure and not rest.startswith(closing):
+                return True  # the mark was part of the repetition
+            self.lost = not reading.sure or not rest.startswith(closing) or rest[1:2] == "\n"
             self._quote = closing
-            return place + 1
-        return place
+            self._reading = _Reading(reading.end + 1, reading.opening)
+        return True
 
     def _open(self, rest: str) -> bool:
         """True when the answer, ending in `rest`, would have a code fence that is opened and not closed."""
@@ -161,9 +176,27 @@ class Seam:
         return sum(line.lstrip().startswith(self._fence) for line in lines) % 2 == 1
 
 
-def _begin(window: str) -> int:
-    found = _OPENING.match(window)
-    return 0 if found is None else found.end()
+class _Reading(NamedTuple):
+    """One way to understand the beginning of a stream."""
+
+    end: int
+    """Where the repetition ends."""
+    opening: re.Match[str]
+    """What stands before it."""
+    sure: bool = True
+    """False when the marks before it may as well be part of the repetition."""
+
+
+def _openings(head: str) -> list[re.Match[str]]:
+    """What the head may begin with: nothing, space, or a mark as well; each but once."""
+    found = [pattern.match(head) for pattern in (_NOTHING, _SPACE, _OPENING)]
+    return list({each.end(): each for each in found if each is not None}.values())
+
+
+def _chosen(readings: list[_Reading]) -> _Reading:
+    """Of readings that end at the same place the most careful one: whether marks close is looked at in the end."""
+    chosen = max(readings, key=lambda each: each.opening.end())
+    return chosen._replace(sure=not any(each.opening.end() < chosen.opening.end() for each in readings))
 
 
 def _joins(char: str) -> bool:
