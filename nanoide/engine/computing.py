@@ -62,6 +62,7 @@ class Computing:
                 line = rows.sequence.line
                 assert line is not None
                 self._cache.extend(line, rows.sequence.tokens[rows.start : rows.start + rows.count])
+                _count(rows, rows.start + rows.count)
                 if rows.samples:
                     yield Computed(rows.sequence, row)
             return
@@ -72,6 +73,7 @@ class Computing:
             line = rows.sequence.line
             assert line is not None
             start = self._cache.settle(line, rows.sequence.tokens)
+            _count(rows, start)
             left.append(Rows(rows.sequence, start, max(1, rows.start + rows.count - start)))
         yield from self._recover(code, left)
 
@@ -129,3 +131,8 @@ class Computing:
             self._faults += 1
             if self._faults >= FAULTS:
                 raise Fatal(f"llama_decode answered {code}, {FAULTS} times in a row")
+
+
+def _count(rows: Rows, end: int) -> None:
+    """The sequence was computed up to `end`; what of that is its prompt counts."""
+    rows.sequence.computed += max(0, min(end, rows.sequence.prompt) - rows.start)

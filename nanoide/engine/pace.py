@@ -3,6 +3,7 @@
 A step is as long as its rows are dear, and whoever decodes in it waits for all of them.
 """
 
+from bisect import bisect_left
 from collections import deque
 from statistics import median
 
@@ -63,12 +64,7 @@ class Pace:
 
     def seconds(self, rows: int) -> float:
         """How long a step will take; 0 while nothing is known. Other sizes are judged by the nearest one seen."""
-        if not self._seen:
-            return 0.0
-        size = _size(rows)
-        known = [each for each, seen in self._seen.items() if self._steps - seen.at <= _STALE] or list(self._seen)
-        nearest = min(known, key=lambda each: abs(each - size))
-        return self._seen[nearest].cost * _weight(size) / _weight(nearest)
+        return self._judged(_size(rows), self._known())
 
     @property
     def alone(self) -> int:
@@ -79,16 +75,29 @@ class Pace:
 
     def beside(self, decoding: int) -> int:
         """Prefill rows of a step in which so many sequences decode."""
-        limit = max(BESIDE_S, BESIDE * self.seconds(decoding))
+        known = self._known()
+        limit = max(BESIDE_S, BESIDE * self._judged(_size(decoding), known))
         # Together they come to whole groups, as many as the limit bears.
         first = GROUP - decoding % GROUP
         most = 0
         for rows in range(first, self._rows - decoding + 1, GROUP):
-            if self.seconds(decoding + rows) > limit:
+            if self._judged(_size(decoding + rows), known) > limit:
                 break
             most = rows
         # Beside a long prompt even one group may be too much: its rows look at everything before them.
         return most or next((few for few in (2, 1) if few < first and self.seconds(decoding + few) <= limit), 1)
+
+    def _known(self) -> list[int]:
+        """The sizes that came lately, in order."""
+        return sorted(each for each, seen in self._seen.items() if self._steps - seen.at <= _STALE)
+
+    def _judged(self, size: int, known: list[int]) -> float:
+        """Seconds of a step by the nearest of the `known` sizes."""
+        if not known:
+            return 0.0
+        at = bisect_left(known, size)
+        nearest = min(known[max(0, at - 1) : at + 1], key=lambda each: abs(each - size))
+        return self._seen[nearest].cost * _weight(size) / _weight(nearest)
 
 
 def _size(rows: int) -> int:

@@ -41,6 +41,7 @@ class Sequence:
 
     __slots__ = (
         "arrival",
+        "computed",
         "id",
         "key",
         "lasting",
@@ -50,7 +51,6 @@ class Sequence:
         "passed",
         "priority",
         "prompt",
-        "reused",
         "since",
         "standing",
         "tokens",
@@ -80,13 +80,18 @@ class Sequence:
         """Steps of others since it last took part in one."""
         self.line: Line | None = None
         """None while it waits."""
-        self.reused = 0
-        """Tokens of the prompt that were not computed for it."""
+        self.computed = 0
+        """Tokens of the prompt that were computed for it, those that were lost and computed again twice."""
 
     @property
     def ahead(self) -> int:
         """Tokens that are not in the cache yet."""
         return len(self.tokens) - (len(self.line.tokens) if self.line is not None else 0)
+
+    @property
+    def reused(self) -> int:
+        """Tokens of the prompt that were there already, at the beginning or because another one computed them."""
+        return max(0, self.prompt - self.computed)
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -182,8 +187,6 @@ class Scheduler:
             sequence.line = line
             sequence.standing = self._aged(sequence)
             sequence.passed = 0
-            if len(sequence.tokens) == sequence.prompt:
-                sequence.reused = len(line.tokens)
             self._running.append(sequence)
             self._running.sort(key=lambda each: each.rank)
 
@@ -217,8 +220,14 @@ class Scheduler:
         members = self._members()
         top = members[0].level if members else 0
         for each in members:
-            self._adopt(each)
-        decoding = sorted((each for each in members if each.ahead == 1), key=lambda each: -each.passed)
+            if each.ahead > 1 and each.line is not None:
+                # What others computed meanwhile of its beginning is its own.
+                self._cache.adopt(each.line, each.tokens)
+        decoding = [each for each in members if each.ahead == 1]
+        if len(decoding) > DECODING:
+            # Whoever was passed over goes first; after them all others round and round, lest some wait twice as often.
+            at = self._steps * DECODING % len(decoding)
+            decoding = sorted(decoding[at:] + decoding[:at], key=lambda each: -each.passed)
         prefilling = [each for each in members if each.ahead > 1]
         if self._crowded(sum(each.level == top for each in prefilling), len(decoding)):
             decoding = []
@@ -249,16 +258,6 @@ class Scheduler:
             self._fills = 0
             return False
         return True
-
-    def _adopt(self, sequence: Sequence) -> None:
-        """What others computed meanwhile of its beginning is its own."""
-        assert sequence.line is not None
-        if sequence.ahead < 2:
-            return
-        before = sequence.ahead
-        self._cache.adopt(sequence.line, sequence.tokens)
-        if len(sequence.tokens) == sequence.prompt:
-            sequence.reused += before - sequence.ahead
 
     def _members(self) -> list[Sequence]:
         """Who shares the next step: the highest level, and those who waited long enough for it."""

@@ -160,6 +160,43 @@ def test_a_lost_context_ends_the_process(runner: Runner, failing: Callable[[Answ
         finish(runner)
 
 
+def test_what_is_told_to_be_computed_was_computed(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of eight sessions of one skill at once, what each had from others counts as reused, to the token."""
+    runner = start(library, bundled_model())
+    real = library.lib.llama_decode
+    rows = list[int]()
+
+    def decode(context: object, batch: Any) -> int:
+        rows.append(batch.n_tokens)
+        return real(context, batch)
+
+    monkeypatch.setattr(library.lib, "llama_decode", decode)
+    # The suffix stands first in this model's prompts: it is what the sessions have in common.
+    shared = "".join(f"\n    return value_{number}" for number in range(20))
+    for id in range(1, 9):
+        fill = Fill(prefix=f"def value_{id}(number):", suffix=shared)
+        assert runner.add(Job(id=id, key=f"s{id}", fill=fill, max_output=5, priority="focused")) is None
+    ends = [end for _, end in finish(runner).values() if isinstance(end, Done)]
+    assert len(ends) == 8
+    # The last token of an answer is chosen and never computed.
+    answered = sum(max(0, end.output - (end.finish == "length")) for end in ends)
+    assert sum(end.input - end.reused for end in ends) == sum(rows) - answered
+    assert sum(end.reused > 100 for end in ends) == 7, "one computes the beginning, the others have it from it"
+
+
+def test_what_a_job_computed_before_it_made_way_is_not_reused(runner: Runner) -> None:
+    """What it finds when it goes on was its own work."""
+    runner.add(job(1, prefix="x = [\n" + "    1,\n" * 100))
+    replies = list[Reply]()
+    runner.step(replies)
+    sequence = runner.sequence(1)
+    assert sequence is not None
+    runner._scheduler.preempt(sequence)
+    _, end = finish(runner)[1]
+    assert isinstance(end, Done)
+    assert end.reused == 0
+
+
 def test_a_chat_goes_through_the_template(library: Library, tmp_path: Path) -> None:
     """A model with a template chats, and what a text pretends to be is not believed."""
     runner = start(library, variant(tmp_path / "chat.gguf", template=CHATML))

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from nanoide.core.chat import PRIORITIES, Priority
 from nanoide.engine.kvcache import KvCache
+from nanoide.engine.pace import GROUP, TILE
 from nanoide.engine.parking import Parking
-from nanoide.engine.scheduler import AGEING, PATIENCE, Rows, Scheduler, Sequence
+from nanoide.engine.scheduler import AGEING, CROWD, DECODING, FILLS, PATIENCE, Rows, Scheduler, Sequence
 from tests.engine.memory import ListMemory
 
 ROWS = 16
@@ -213,3 +214,109 @@ def test_cancelling_frees_at_once(running: bool) -> None:
     scheduler.end(job, keep=False)
     assert not scheduler.busy
     assert scheduler.plan(8) == []
+
+
+def decoding(count: int, answer: int = 500, **more: int) -> tuple[Scheduler, KvCache, ListMemory, list[Sequence]]:
+    """A scheduler with so many streams under way."""
+    scheduler, cache, memory = build(cells=40_000, slots=80, rows=512, **more)
+    streams = [sequence(id, 2, answer) for id in range(1, count + 1)]
+    for each in streams:
+        scheduler.add(each)
+    scheduler.admit()
+    while any(each.ahead > 1 for each in streams):
+        compute(scheduler.plan(TILE), scheduler, cache, memory)
+    return scheduler, cache, memory, streams
+
+
+def test_a_crowd_goes_first_in_whole_tiles_and_streams_have_one_step_in_four() -> None:
+    """Many short prompts are not cut into slices beside streams; those slow down, and never stand still."""
+    scheduler, cache, memory, streams = decoding(8)
+    crowd = [sequence(100 + id, 200, 300) for id in range(8)]
+    for each in crowd:
+        scheduler.add(each)
+    scheduler.admit()
+    told = list[tuple[int, int]]()
+    while sum(each.ahead > 1 for each in crowd) >= CROWD:
+        step = scheduler.plan(2 * TILE, lambda decoding: GROUP)
+        told.append((sum(each.sequence in streams for each in step), sum(each.count for each in step)))
+        compute(step, scheduler, cache, memory)
+    fills = [rows for streaming, rows in told if not streaming]
+    assert fills == [2 * TILE] * len(fills)
+    assert [streaming for streaming, _ in told][: FILLS + 1] == [0] * FILLS + [8]
+    assert sum(streaming > 0 for streaming, _ in told) == len(told) // (FILLS + 1)
+
+
+def test_a_single_long_prompt_beside_streams_stays_sliced() -> None:
+    """One that waits is no crowd: every step has all streams in it, and as much prefill as they bear."""
+    scheduler, cache, memory, streams = decoding(8)
+    long = sequence(100, 4000, 1)
+    scheduler.add(long)
+    scheduler.admit()
+    for _ in range(300):
+        step = scheduler.plan(2 * TILE, lambda decoding: 2 * GROUP)
+        assert [each.sequence for each in step if each.sequence is not long] == streams
+        assert sum(each.count for each in step) == 8 + 2 * GROUP
+        compute(step, scheduler, cache, memory)
+
+
+def test_few_that_wait_beside_many_streams_are_no_crowd() -> None:
+    """Less than a quarter of those who decode do not hold them up."""
+    scheduler, cache, memory, streams = decoding(4 * CROWD + 4)
+    for id in range(CROWD):
+        scheduler.add(sequence(100 + id, 300, 1))
+    scheduler.admit()
+    for _ in range(20):
+        step = scheduler.plan(TILE, lambda decoding: GROUP)
+        assert sum(each.sequence in streams for each in step) == len(streams)
+        compute(step, scheduler, cache, memory)
+
+
+@pytest.mark.parametrize("count", [DECODING, TILE, 75])
+def test_more_streams_than_a_tile_take_turns(count: int) -> None:
+    """A step stays below the tile, and nobody is passed over twice in a row."""
+    scheduler, cache, memory, streams = decoding(count)
+    had = {each.id: 0 for each in streams}
+    for _ in range(40):
+        step = scheduler.plan(TILE, lambda decoding: GROUP)
+        assert len(step) <= DECODING
+        assert all(each.count == 1 for each in step)
+        compute(step, scheduler, cache, memory)
+        for each in step:
+            had[each.sequence.id] += 1
+        assert all(each.passed <= 1 for each in streams)
+    assert max(had.values()) - min(had.values()) <= 1
+
+
+short = st.tuples(st.integers(2, 150), st.integers(1, 40), st.integers(0, 60))
+"""Prompt, answer, and the step in which it comes."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(short, min_size=1, max_size=100), st.integers(1, 3), st.integers(1, 20))
+def test_whoever_comes_is_answered_and_no_stream_stands_still(
+    plan: list[tuple[int, int, int]], tiles: int, beside: int
+) -> None:
+    """Crowds of any size, at any time, beside streams: all end, and one that decodes waits for no more than a crowd."""
+    scheduler, cache, memory = build(cells=40_000, slots=80, rows=512)
+    arriving = sorted(((when, id, prompt, answer) for id, (prompt, answer, when) in enumerate(plan, 1)), reverse=True)
+    live = list[Sequence]()
+    for clock in range(20_000):
+        while arriving and arriving[-1][0] <= clock:
+            _, id, prompt, answer = arriving.pop()
+            live.append(sequence(id, prompt, answer))
+            scheduler.add(live[-1])
+        scheduler.admit()
+        step = scheduler.plan(tiles * TILE, lambda decoding: beside)
+        assert bool(step) == scheduler.busy
+        assert sum(each.count for each in step) <= 512
+        rows = {each.sequence.id for each in step if each.sequence.ahead == 1}
+        if rows:
+            assert sum(each.count for each in step) <= len(rows) + beside
+            assert len(rows) <= DECODING
+        # Three steps for the crowd; beyond a tile of streams, as many again until its turn comes.
+        assert all(each.passed <= 2 * (FILLS + 1) for each in live if each.line is not None and each.ahead == 1)
+        compute(step, scheduler, cache, memory)
+        live = [each for each in live if len(each.tokens) < each.limit]
+        if not live and not arriving:
+            break
+    assert not scheduler.busy
