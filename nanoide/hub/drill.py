@@ -5,6 +5,7 @@ from contextlib import suppress
 from time import monotonic
 
 from nanoide import wire
+from nanoide.core.chat import Message, Prompt
 from nanoide.core.errors import UnknownName, UsageError
 from nanoide.hub import status
 from nanoide.hub.workshop import Workshop
@@ -28,7 +29,8 @@ def plan(workshop: Workshop, name: str) -> wire.DrillPlan:
     if chosen not in lines:
         raise UnknownName.among("backend", chosen, lines)
     below = ladder[ladder.index(chosen) + 1 :] if chosen in ladder else ladder
-    return wire.DrillPlan(backend=chosen, where=lines[chosen].where, below=tuple(below))
+    chats = not workshop.rungs.backends[chosen].objection(Prompt(messages=(Message("user", "?"),)))
+    return wire.DrillPlan(backend=chosen, where=lines[chosen].where, below=tuple(below), chats=chats)
 
 
 async def run(workshop: Workshop, request: wire.Drill) -> wire.Drilled:

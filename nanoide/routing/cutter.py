@@ -51,6 +51,7 @@ class Cutter:
 
     async def through(self, name: str, stream: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
         """Give on what comes, until it ends or the line is cut."""
+        self.check(name)  # it may have been cut while what leaves was written down
         line = _Line()
         lines = self._lines.setdefault(name, set())
         lines.add(line)

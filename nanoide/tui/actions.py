@@ -13,6 +13,7 @@ from nanoide.tui.wording import by_need, label, plural, state_word
 from nanoide.wire import (
     Ask,
     CancelTurn,
+    Discover,
     GiveConsent,
     HideSession,
     OpenSession,
@@ -220,8 +221,12 @@ class Actions(Desk):
                 return
 
     def _consent(self, choice: ConsentChoice) -> None:
-        if self.pane is not None and self.pane.armed:
-            self.feed.send(GiveConsent(session=self.pane.session.id, choice=choice))
+        if self.pane is None or not self.pane.armed:
+            return
+        session = self.pane.session
+        asked = session.turns[-1].consent if session.turns else None
+        if asked is not None:
+            self.feed.send(GiveConsent(session=session.id, choice=choice, question=asked.digest))
 
     def action_consent_once(self) -> None:
         """Let it leave this once."""
@@ -343,6 +348,25 @@ class Actions(Desk):
     def action_usage(self) -> None:
         """The ledger."""
         raise NotImplementedError
+
+    def action_set_up(self) -> None:
+        """Look for what could be used, and let the person see and confirm the lines for it."""
+        from nanoide.tui.setup import SetUpScreen
+
+        def done(written: str | None) -> None:
+            if written is not None:
+                self.hints.say(f"written to {written}; the hub has taken it up")
+                self.offers = ()
+                self.look_around()
+
+        async def looking() -> None:
+            self.offers = (await self.feed.call(Discover(folder=self.folder))).offers
+            if self.offers:
+                self.push_screen(SetUpScreen(self.feed, self.offers, self.glyphs), done)
+            else:
+                self.hints.say("nothing was found that config.toml does not name yet")
+
+        self.attempt(looking)
 
     def action_help(self) -> None:
         """All keys."""

@@ -36,6 +36,7 @@ from nanoide.tui.messages import Complaint, HubLost, SessionsChanged, SessionsRe
 from nanoide.tui.plain import AsciiOnly
 from nanoide.tui.rest import Rest
 from nanoide.tui.sidebar import SessionList, Sidebar
+from nanoide.tui.standing import turned
 from nanoide.tui.status import HintBar, StatusBar
 from nanoide.tui.terminal import teach_alt
 from nanoide.tui.welcome import Welcome
@@ -43,6 +44,8 @@ from nanoide.tui.wording import ASCII, UNICODE, group_of
 
 _TICK_S = 1.0
 """How often ages are told again."""
+
+_WELCOME_KEYS = ("new-session", "palette", "help", "show-all", "go-to", "set-up")
 
 _REST_S = 1.0
 """The state of the screen is written down this long after its last change."""
@@ -85,7 +88,10 @@ class CommandCenter(Actions):
         self.rest = rests.load(rest_file)
         self.skills: tuple[wire.SkillLine, ...] = ()
         self.backends: tuple[wire.BackendLine, ...] = ()
+        self.offers: tuple[wire.Offer, ...] = ()
         self._left: bool | None = None
+        self._status: wire.HubStatus | None = None
+        """As it was told last."""
         self._rest_file = rest_file
         self._rest_timer: Timer | None = None
         self._clock = clock
@@ -99,7 +105,7 @@ class CommandCenter(Actions):
         self.theme = theme
         self._bindings = BindingsMap(keymap.bindings())
         self.feed = Feed(connect, self.post_message)
-        self.status = StatusBar(self.glyphs, Path(folder))
+        self.status = StatusBar(self.glyphs, Path(folder), clock)
         self.sidebar = Sidebar(self.glyphs, clock)
         self.deck = Deck(
             self.glyphs, lambda session: f"ask {clean_line(session.skill)}   @ adds a file", self._save_draft
@@ -133,6 +139,7 @@ class CommandCenter(Actions):
         self.sidebar.say_keys(f"{self.keymap.shown('filter')} filter  {self.keymap.shown('new-session')} new")
         self._say_next()
         self.set_interval(_TICK_S, self.sidebar.list.tick)
+        self.set_interval(_TICK_S, self.status.tick)
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
@@ -147,9 +154,13 @@ class CommandCenter(Actions):
 
     # What the hub tells
 
+    def look_around(self) -> None:
+        """Find out anew which skills and backends there are."""
+        self.run_worker(self._look_around(), group="look around", exclusive=True)
+
     def on_sessions_reset(self, message: SessionsReset) -> None:
         """Attached: show everything as it is."""
-        self.run_worker(self._look_around(), group="look around", exclusive=True)
+        self.look_around()
         if not self._restored:
             self._restored = True
             self.deck.zoomed = self.rest.zoomed
@@ -172,7 +183,11 @@ class CommandCenter(Actions):
     def on_status_arrived(self, message: StatusArrived) -> None:
         """Show the figures."""
         self._speeds.append(message.status.tokens_per_min)
+        told = "" if self._status is None else turned(self._status, message.status)
+        self._status = message.status
         self.status.show(message.status)
+        if told:
+            self.hints.say(told)
 
     def on_hub_lost(self, message: HubLost) -> None:
         """Say so; the feed tries again."""
@@ -191,6 +206,9 @@ class CommandCenter(Actions):
             self.skills = await self.feed.call(wire.ListSkills(folder=self.folder))
             self.backends = await self.feed.call(wire.ListBackends())
             self._left = any(each.where != "device" for each in await self.feed.call(wire.ReadEgress(limit=50)))
+            self._show_middle()
+            if self.welcome.display and not self.feed.sessions:
+                self.offers = (await self.feed.call(wire.Discover(folder=self.folder))).offers
         except NanoideError as error:
             self.complain(error)
         self._show_middle()
@@ -220,11 +238,11 @@ class CommandCenter(Actions):
         self.welcome.display = not panes and self.feed.attached
         if panes or not self.feed.attached:
             return
-        shown = {name: self.keymap.shown(name) for name in ("new-session", "palette", "help", "show-all", "go-to")}
+        shown = {name: self.keymap.shown(name) for name in _WELCOME_KEYS}
         if self.feed.sessions and any(each.hidden for each in self.feed.sessions.values()):
             self.welcome.say_hidden(shown)
         else:
-            self.welcome.show(self.backends, self.skills, self._left, shown)
+            self.welcome.show(self.backends, self.skills, self._left, shown, self.offers)
 
     def on_deck_turned(self, message: Deck.Turned) -> None:
         """Hear from those that are on screen, and from no others."""

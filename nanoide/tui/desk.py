@@ -19,6 +19,7 @@ from nanoide.tui.wording import Glyphs
 from nanoide.wire import (
     BackendLine,
     HideSession,
+    Offer,
     SkillLine,
 )
 
@@ -36,6 +37,8 @@ class Desk(App[int], inherit_bindings=False):
     rest: Rest
     skills: tuple[SkillLine, ...]
     backends: tuple[BackendLine, ...]
+    offers: tuple[Offer, ...]
+    """What was found and is not set up."""
     _going_to: SessionId | None = None
     """A session to go to as soon as it is on the deck."""
     pressed: str = ""
@@ -45,6 +48,10 @@ class Desk(App[int], inherit_bindings=False):
 
     def refresh_all(self) -> None:
         """Show the sessions as they are now."""
+        raise NotImplementedError
+
+    def look_around(self) -> None:
+        """Find out anew which skills and backends there are."""
         raise NotImplementedError
 
     def keep_rest(self, **changes: object) -> None:

@@ -85,6 +85,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("focus-sidebar", "Go to the sidebar", "View", ("s", "alt+0"), "s"),
     Action("toggle-sidebar", "Show or hide the sidebar", "View", (), "b"),
     Action("usage", "Usage and cost", "View", ("u",), "u"),
+    Action("set-up", "Set up what this machine offers …", "View", ("o",), "o"),
     Action("theme", "Theme …", "View", ("t",), "t"),
     Action("help", "Keys", "View", ("?", "f1"), "?", short="keys"),
     Action("leader", "Leader: all keys without Alt", "View", ("ctrl+x",), "", scope="anywhere", palette=False),

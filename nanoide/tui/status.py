@@ -1,5 +1,7 @@
 """The first and the last line: what the whole house does, and which key comes next."""
 
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from textual.app import RenderResult
@@ -8,6 +10,7 @@ from textual.widget import Widget
 
 from nanoide.core.sanitize import clean_line
 from nanoide.tui.prose import fit, width_of
+from nanoide.tui.standing import standing
 from nanoide.tui.wording import Glyphs, memory, money
 from nanoide.wire import HubStatus
 
@@ -27,15 +30,18 @@ def branch_of(folder: Path) -> str:
 
 
 class StatusBar(Widget):
-    """Rung mode, tokens, money, CPU and memory."""
+    """How the ladder stands, at a place of its own; tokens, money, CPU and memory on the right."""
 
     DEFAULT_CSS = """
     StatusBar { height: 1; color: $muted; }
     """
 
-    def __init__(self, glyphs: Glyphs, folder: Path) -> None:
+    def __init__(self, glyphs: Glyphs, folder: Path, clock: Callable[[], datetime]) -> None:
         super().__init__()
         self._glyphs = glyphs
+        self._clock = clock
+        self._heard = clock()
+        """When the present figures came."""
         self._place = clean_line(folder.name or str(folder))
         self._branch = branch_of(folder)
         self._status: HubStatus | None = None
@@ -43,8 +49,14 @@ class StatusBar(Widget):
 
     def show(self, status: HubStatus) -> None:
         """These figures hold now."""
+        self._heard = self._clock()
         if status != self._status or self._trouble:
             self._status, self._trouble = status, ""
+            self.refresh()
+
+    def tick(self) -> None:
+        """Count down."""
+        if self._status is not None and self._status.next_probe_s:
             self.refresh()
 
     def say_lost(self, why: str) -> None:
@@ -53,40 +65,49 @@ class StatusBar(Widget):
         self.refresh()
 
     def render(self) -> RenderResult:
-        """Place on the left, figures on the right; what does not fit is left out from the left of the figures."""
+        """Place and mode on the left, figures on the right; figures that do not fit are left out, the least first."""
         width = self.size.width
         left = Content.assemble((" nanoide", "$strong bold"), f"  {self._place}")
         if self._branch:
             left = Content.assemble(left, f"  {self._glyphs.branch} {self._branch}")
+        mode = self._mode(width)
+        if width_of(left.plain) + width_of(mode.plain) + 4 > width:
+            left = Content.assemble((fit(" nanoide", max(0, width - width_of(mode.plain) - 2)), "$strong bold"))
+        left = Content.assemble(left, "   " if width_of(left.plain) > 9 else "  ", mode)
         figures = self._figures()
-        while len(figures) > 1 and width_of(left.plain) + sum(len(each.plain) + 3 for _, each in figures) > width:
+        while figures and width_of(left.plain) + sum(width_of(each.plain) + 3 for _, each in figures) > width:
             figures.remove(min(figures, key=lambda each: each[0]))
-        parts = [each for _, each in figures]
-        if width_of(left.plain) + width_of(parts[0].plain) + 2 > width:
-            left = Content.assemble((fit(" nanoide", max(0, width - len(parts[0].plain) - 2)), "$strong bold"))
-        right = Content("   ").join(parts)
+        right = Content("   ").join([each for _, each in figures])
         gap = max(1, width - width_of(left.plain) - width_of(right.plain) - 1)
         return Content.assemble(left, " " * gap, right)
+
+    def _mode(self, width: int) -> Content:
+        """How the ladder stands, or what is wrong with the hub."""
+        status = self._status
+        if self._trouble or status is None:
+            return Content.assemble((self._glyphs.modes[""], "$accent"), (f" {self._trouble}", "$strong"))
+        left = status.next_probe_s
+        if left is not None:
+            left = max(0.0, left - (self._clock() - self._heard).total_seconds())
+        return standing(status, left, width, self._glyphs)
 
     def _figures(self) -> list[tuple[int, Content]]:
         """From the left, each with how much it is wanted where not all of them fit."""
         status = self._status
-        signs = self._glyphs.modes
         if self._trouble or status is None:
-            return [(9, Content.assemble((signs[""], "$accent"), (f" {self._trouble}", "$strong")))]
-        told = f" {status.mode}"
-        if status.mode_reason and status.mode != "full":
-            told += f": {fit(clean_line(status.mode_reason), 40)}"
+            return []
         paid = f"today {money(status.today_nano)}" + (" +?" if status.today_unpriced else "")
         figures = [
-            (9, Content.assemble((signs[status.mode], "$accent"), told)),
             (3, Content(f"{status.tokens_per_min:,} tok/min")),
             (8, Content.assemble((paid, "$foreground"))),
             (2, Content(f"cpu {status.cpu_percent:.0f} %")),
             (1, Content(memory(status.memory_bytes))),
         ]
+        if status.notices:
+            near = clean_line(status.notices[0]).partition(":")[0]
+            figures.insert(1, (7, Content.assemble((near, "$accent"))))
         if status.saved_nano:
-            figures.insert(3, (4, Content(f"saved {money(status.saved_nano)}")))
+            figures.insert(2, (4, Content(f"saved {money(status.saved_nano)}")))
         return figures
 
 

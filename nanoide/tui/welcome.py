@@ -11,7 +11,7 @@ from textual.widgets import Static
 from nanoide.core.sanitize import clean_line
 from nanoide.tui.prose import wrap
 from nanoide.tui.wording import Glyphs
-from nanoide.wire import BackendLine, SkillLine
+from nanoide.wire import BackendLine, Offer, SkillLine
 
 
 class Welcome(VerticalScroll):
@@ -27,6 +27,7 @@ class Welcome(VerticalScroll):
         self._glyphs = glyphs
         self._text = Static("", markup=False)
         self._told: tuple[Sequence[BackendLine], Sequence[SkillLine], bool | None, dict[str, str]] | None = None
+        self._offers: Sequence[Offer] = ()
 
     def compose(self) -> ComposeResult:
         """One text."""
@@ -46,11 +47,21 @@ class Welcome(VerticalScroll):
         )
 
     def show(
-        self, backends: Sequence[BackendLine], skills: Sequence[SkillLine], left: bool | None, keys: dict[str, str]
+        self,
+        backends: Sequence[BackendLine],
+        skills: Sequence[SkillLine],
+        left: bool | None,
+        keys: dict[str, str],
+        offers: Sequence[Offer] | None = None,
     ) -> None:
-        """Say what there is. `left` tells whether anything has left this machine; None when that is not known."""
+        """Say what there is. `left` tells whether anything has left this machine; None when that is not known.
+
+        `offers` is what was found and is not set up; None means as before.
+        """
         self._told = (backends, skills, left, keys)
-        self._text.update(text(backends, skills, left, keys, max(24, self.size.width - 4), self._glyphs))
+        self._offers = self._offers if offers is None else offers
+        width = max(24, self.size.width - 4)
+        self._text.update(text(backends, skills, left, keys, width, self._glyphs, self._offers))
 
     def on_resize(self) -> None:
         """Wrap again."""
@@ -65,6 +76,7 @@ def text(
     keys: dict[str, str],
     width: int,
     glyphs: Glyphs,
+    offers: Sequence[Offer] = (),
 ) -> Content:
     """The welcome as one text."""
     greeting = "Welcome. What is ready below works now"
@@ -72,7 +84,7 @@ def text(
     lines = [Content.assemble((line, "$strong bold")) for line in wrap(greeting, width)]
     lines.append(Content(""))
     dot = f" {glyphs.dot} "
-    for name, said in _rows(backends, skills, dot):
+    for name, said in [*_rows(backends, skills, dot), *_found(offers)]:
         room = width - 14
         if room < 20:
             lines += [Content.assemble((name, "$accent")), *(Content(f"  {line}") for line in wrap(said, width - 2))]
@@ -82,7 +94,10 @@ def text(
         lines += [Content(" " * 14 + line) for line in more]
     lines.append(Content(""))
     hints: list[tuple[str, str]] = []
-    for name, said in (("new-session", "start with a session"), ("palette", "everything"), ("help", "keys")):
+    verbs = [("new-session", "start with a session"), ("palette", "everything"), ("help", "keys")]
+    if offers:
+        verbs.insert(1, ("set-up", "set up what was found"))
+    for name, said in verbs:
         if keys.get(name):
             hints += [(f"  {keys[name]}", "$accent bold"), (f" {said}   ", "$muted")]
     return Content("\n").join([*lines, Content.assemble(*hints)])
@@ -114,6 +129,14 @@ def _rows(backends: Sequence[BackendLine], skills: Sequence[SkillLine], dot: str
         rows.append(("reflex", f"{_some(by_reflex)} also answer without any model"))
     rows += [("broken", f"{clean_line(each.name)}: {clean_line(each.problem)}") for each in skills if each.problem]
     return rows
+
+
+def _found(offers: Sequence[Offer]) -> list[tuple[str, str]]:
+    """What this machine offers and nobody uses yet."""
+    told = [f"a key for {clean_line(each.title)}" if each.kind == "key" else clean_line(each.title) for each in offers]
+    return (
+        [("found", f"{_some(told, 4)}; not used until you set {'it' if len(told) == 1 else 'them'} up")] if told else []
+    )
 
 
 def _place(line: BackendLine) -> str:

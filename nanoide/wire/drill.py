@@ -12,6 +12,8 @@ class DrillPlan(Value, frozen=True):
     where: Where
     below: tuple[str, ...] = ()
     """The rungs below it on the default ladder."""
+    chats: bool = True
+    """False for a backend that completes code only."""
 
 
 class PlanDrill(Request[DrillPlan], frozen=True):

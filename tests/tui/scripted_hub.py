@@ -41,6 +41,7 @@ class ScriptedHub:
         )
         self.skills: tuple[wire.SkillLine, ...] = ()
         self.backends: tuple[wire.BackendLine, ...] = ()
+        self.offers: tuple[wire.Offer, ...] = ()
         self.report: wire.UsageReport | None = None
         self.asked: list[wire.Request[object]] = []
         """Every request but the greeting, in order."""
@@ -190,6 +191,11 @@ class ScriptedHub:
                 return self.backends
             case wire.ReadEgress():
                 return ()
+            case wire.Discover():
+                return wire.Discovered("/home/ada/.config/nanoide/config.toml", False, self.offers)
+            case wire.PlanSetUp(offers=ids):
+                text = "\n".join(f'[[backend]]\nname = "{each}"\n' for each in ids or ())
+                return wire.SetUpPlan("/home/ada/.config/nanoide/config.toml", text, "before")
             case wire.ReadUsage():
                 assert self.report is not None
                 return self.report

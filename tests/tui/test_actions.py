@@ -6,6 +6,7 @@ import pytest
 from textual.events import MouseScrollUp
 
 from nanoide import wire
+from nanoide.core.errors import UsageError
 from nanoide.core.events import SessionId
 from nanoide.tui.help import Help
 from nanoide.tui.keymap import ACTIONS
@@ -282,6 +283,36 @@ async def usage(on: Stage) -> None:
     assert [each.by for each in on.hub.of(wire.ReadUsage)] == ["skill", "backend", "backend"]
     await on.press("escape")
     assert len(on.app.screen_stack) == 1
+
+
+@plays("set-up")
+async def set_up(on: Stage) -> None:
+    """O finds, the lines of what is chosen are shown, and Enter has exactly these written; with no find it says so."""
+    await on.press("o")
+    await on.until(lambda: "nothing was found" in on.app.hints.complaint)
+    on.hub.offers = (
+        wire.Offer("server:a", "server", "Ollama at 127.0.0.1:11434", "qwen3", "ollama", True),
+        wire.Offer("file:b", "file", "b.gguf", "2 MB in /models", "b", False),
+    )
+    await on.press("o")
+    await on.until(lambda: 'name = "server:a"' in on.text())
+    await on.press("j", "space")
+    await on.until(lambda: 'name = "file:b"' in on.text())
+    assert not on.hub.of(wire.SetUp)
+    await on.press("escape")
+    assert len(on.app.screen_stack) == 1
+    assert not on.hub.of(wire.SetUp)
+    await on.press("o")
+    await on.until(lambda: 'name = "server:a"' in on.text())
+    on.hub.refuse["setup"] = UsageError("config.toml has changed meanwhile")
+    await on.press("enter")
+    await on.until(lambda: "has changed meanwhile" in on.text() and 'name = "server:a"' in on.text())
+    del on.hub.refuse["setup"]
+    await on.press("enter")
+    await on.until(lambda: "config.toml; the hub has taken it up" in on.app.hints.complaint)
+    assert len(on.app.screen_stack) == 1
+    written = on.hub.of(wire.SetUp)[-1]
+    assert (written.text, written.before) == ('[[backend]]\nname = "server:a"\n', "before")
 
 
 @plays("theme")

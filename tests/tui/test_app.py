@@ -88,11 +88,11 @@ async def test_detaching_leaves_everything_for_the_next_time(tmp_path_factory: p
             await on.press("z", "t", "down", "enter")
             await on.press("ctrl+d")
             await on.until(lambda: on.app.return_code == 0)
-        assert json.loads((home / "state" / "tui.json").read_bytes())["theme"] == "paper"
+        assert json.loads((home / "state" / "tui.json").read_bytes())["theme"] == "ember"
         async with stage(hub=hub, home=home) as on:
             assert on.app.deck.current == "s4"
             assert on.app.deck.visible_sessions == ("s4",)
-            assert on.app.theme == "paper"
+            assert on.app.theme == "ember"
             assert on.app.deck.members == ("s1", "s2", "s4", "s7")
     finally:
         await hub.close()
