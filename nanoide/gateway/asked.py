@@ -81,7 +81,9 @@ class _Format(msgspec.Struct):
     json_schema: _Schema | None = None
 
 
-class _Chat(_Sampling):
+class Chat(_Sampling):
+    """The body of `/v1/chat/completions`."""
+
     messages: list[_Said] = []
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
@@ -93,7 +95,9 @@ class _Chat(_Sampling):
     modalities: list[str] | None = None
 
 
-class _Completion(_Sampling):
+class Completion(_Sampling):
+    """The body of `/v1/completions`."""
+
     prompt: str | list[msgspec.Raw] | None = None
     suffix: str | None = None
     max_tokens: Count | None = None
@@ -102,7 +106,9 @@ class _Completion(_Sampling):
     logprobs: int | None = None
 
 
-class _Infill(_Sampling):
+class Infill(_Sampling):
+    """The body of `/infill`."""
+
     input_prefix: str = ""
     input_suffix: str = ""
     prompt: str | None = None
@@ -111,7 +117,7 @@ class _Infill(_Sampling):
 
 def chat(body: bytes, *, id: str, created: int) -> Asked:
     """`/v1/chat/completions`. Raises Fault."""
-    ask = _read(body, _Chat)
+    ask = _read(body, Chat)
     _refuse_many(ask)
     for field in ("tools", "functions"):
         if getattr(ask, field):
@@ -128,7 +134,7 @@ def chat(body: bytes, *, id: str, created: int) -> Asked:
 
 def completion(body: bytes, *, id: str, created: int) -> Asked:
     """`/v1/completions`, with `suffix` to fill in. Raises Fault."""
-    ask = _read(body, _Completion)
+    ask = _read(body, Completion)
     _refuse_many(ask)
     if ask.echo:
         raise Fault(400, "unsupported", "echo is not supported here", param="echo")
@@ -143,7 +149,7 @@ def completion(body: bytes, *, id: str, created: int) -> Asked:
 
 def infill(body: bytes) -> Asked:
     """`/infill`, as llama.cpp's server has it. Raises Fault."""
-    ask = _read(body, _Infill)
+    ask = _read(body, Infill)
     ask.model = ask.model or "route:default"
     _refuse_many(ask)
     if ask.n_predict == 0:  # editors warm a cache this way; there is nothing to say

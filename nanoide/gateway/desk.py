@@ -1,5 +1,6 @@
 """What all requests share: the line to the hub, the counts, and the answers under way."""
 
+import asyncio
 from time import monotonic
 
 from nanoide import settings, wire
@@ -11,6 +12,10 @@ from nanoide.paths import Paths
 
 HEALTH_FOR = 1.0
 """Seconds for which an answer about health holds: anybody may ask, and asking the hub is work."""
+
+
+HEALTH_WITHIN = 5.0
+"""Seconds that the hub may take to say how it is."""
 
 
 class Desk:
@@ -40,13 +45,19 @@ class Desk:
         ]
 
     async def mode(self) -> str:
-        """How the hub stands: full, degraded, local only, reflex only; "asleep" when the next request starts it."""
+        """How the hub stands: full, degraded, local only, reflex only; "asleep" when the next request starts it.
+
+        Raises HubError when the hub is there and does not answer.
+        """
         now = monotonic()
         if self._mode and now - self._mode_at < HEALTH_FOR:
             return self._mode
         connection = self.link.connection
         try:
-            self._mode = "asleep" if connection is None else (await connection.call(wire.ReadStatus())).mode
+            async with asyncio.timeout(HEALTH_WITHIN):
+                self._mode = "asleep" if connection is None else (await connection.call(wire.ReadStatus())).mode
+        except TimeoutError as error:
+            raise HubError("the hub does not answer", hint="run: nanoide hub stop") from error
         except HubError:
             self._mode = "asleep"
         self._mode_at = now

@@ -11,6 +11,7 @@ from nanoide.core.errors import (
     NoBackend,
     PolicyRefused,
     Refused,
+    SettingsError,
     UnknownName,
     UsageError,
 )
@@ -70,6 +71,8 @@ def fault_of(error: NanoideError) -> Fault:
             return Fault(400, "content_filter", message)
         case BackendError():
             return Fault(502, error.outcome, message, retry_after=error.retry_after)
+        case SettingsError():
+            return Fault(503, "settings", message)
         case UsageError():
             return Fault(400, "invalid_request", message)
         case HubError():

@@ -96,6 +96,32 @@ def test_what_cannot_be_done_is_refused_and_named(more: dict[str, object], param
     assert (fault.status, fault.param) == (400, param)
 
 
+BODIES = (asked.Chat, asked.Completion, asked.Infill)
+INNER = "role", "content", "type", "text", "schema", "json_schema", "tool_calls", "include_usage"
+FIELDS = st.sampled_from([*sorted({field for each in BODIES for field in each.__struct_fields__}), *INNER])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8) | st.just("route:a"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(FIELDS, JSON) | JSON)
+def test_whatever_is_sent_is_understood_or_refused(body: object) -> None:
+    """Nothing else ever comes of it."""
+    data = json.dumps(body).encode()
+    for read in (
+        lambda: asked.chat(data, id="x", created=1),
+        lambda: asked.completion(data, id="x", created=1),
+        lambda: asked.infill(data),
+    ):
+        try:
+            found = read()
+        except Fault:
+            continue
+        assert found.generate is None or found.generate.messages or found.generate.fill
+
+
 def test_fields_that_mean_nothing_here_are_let_pass() -> None:
     """And null is the same as nothing said."""
     generate = chat(store=True, metadata={}, n=1, tools=[], temperature=None, stop=None, service_tier="auto")
