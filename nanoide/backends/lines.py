@@ -147,18 +147,17 @@ class Line(httpcore2.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109 - as the library calls it
     ) -> "Line":
         """The same connection, encrypted."""
+        raw = self._writer.transport
         try:
             async with asyncio.timeout(timeout):
                 await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
         except TimeoutError as error:
-            await self.aclose()
             raise httpcore2.ConnectTimeout from error
         except OSError as error:
-            await self.aclose()
             raise httpcore2.ConnectError(str(error)) from error
-        except BaseException:
-            await self.aclose()
-            raise
+        finally:
+            if self._writer.transport is raw:  # there is no encrypted one: nobody else closes this one
+                raw.abort()
         return self
 
     def get_extra_info(self, info: str) -> object:

@@ -229,3 +229,28 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Pat
             await _ask(box)
         await box.aclose()
     assert sum(connections) == 0
+
+
+async def test_a_handshake_without_an_answer_ends_at_the_limit_for_connecting() -> None:
+    """It is part of connecting, as a person sees it."""
+    over = asyncio.Event()
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        over.set()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    table = BackendTable(
+        name="box", kind="openai", base_url=f"https://127.0.0.1:{port}/v1", model="m", timeout=Timeout(connect=0.3)
+    )
+    box = OpenAIBackend(table, lambda: "")
+    with pytest.raises(BackendError, match=r"no connection to 127.0.0.1:\d+ within 0.3 s") as caught:
+        await _ask(box)
+    assert caught.value.outcome == "timeout"
+    await box.aclose()
+    await over.wait()
+    server.close()
+    await server.wait_closed()

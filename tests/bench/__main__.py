@@ -10,6 +10,7 @@ from tests.bench.figure import Figure
 NAMES = {
     "house": "what every later room relies on: start-up, first frame, memory, first token",
     "engine": "dozens of sessions on one model, beside llama.cpp's own server and llama-cpp-python's",
+    "router": "what the router costs a call and a chunk, beside LiteLLM's",
     "failover": "what a person waits for when the first backend is dead or silent, beside the second one alone",
 }
 """Each is a module beside this one with `figures(*, quick: bool) -> Iterator[Figure]`, and what it measures."""

@@ -42,15 +42,15 @@ sys.stdin.read()
 """All else is as the server's authors set it: prompt cache, batch sizes, flash attention."""
 
 
-def python(repository: Path) -> Path:
-    """The peers' Python; their environment is made when it is not there."""
-    folder = repository / ".peers"
+def python(repository: Path, name: str = ".peers", packages: tuple[str, ...] = PACKAGES) -> Path:
+    """The Python of the peers in the folder `name`; their environment is made when it is not there."""
+    folder = repository / name
     program = folder / "bin" / "python"
     done = folder / "made"
     if not done.exists():
-        print("making .peers, once; a compilation of some minutes", file=sys.stderr, flush=True)
+        print(f"making {name}, once; that takes some minutes", file=sys.stderr, flush=True)
         subprocess.run(["uv", "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True)
-        subprocess.run(["uv", "pip", "install", "-q", "--python", str(program), *PACKAGES], check=True, cwd=repository)
+        subprocess.run(["uv", "pip", "install", "-q", "--python", str(program), *packages], check=True, cwd=repository)
         done.touch()
     return program
 
