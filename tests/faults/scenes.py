@@ -5,7 +5,7 @@ Seconds are scaled down where a scene waits for a limit: a first token after 20 
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -58,11 +58,17 @@ def _before() -> tuple[Scene, ...]:
         Scene("headers, then silence", _served(_silent), first),
         Scene("first token late", _served(_late), first),
         Scene("one byte at a time from the start", _served(_drips), first),
+        Scene("headers one byte at a time", _served(_slow_headers), replace(PATIENT, headers=SHORT)),
+        Scene("keep-alives instead of a token", _served(_pings), first),
         Scene("closes without an answer (FIN)", _served(_slam(reset=False))),
         Scene("closes without an answer (RST)", _served(_slam(reset=True))),
         Scene("cut before the first token (FIN)", _served(_after_tokens(0, _fin))),
         Scene("ends before the first token, no terminator", _served(_after_tokens(0, _ends))),
         Scene("error event before the first token", _served(_after_tokens(0, _fails))),
+        Scene("no HTTP at all", _served(_babble)),
+        Scene("a web page with status 200", _served(_page)),
+        Scene("a JSON error with status 200", _served(_status(200, "server_error", "the model crashed"))),
+        Scene("a redirect", _served(_status(302, "", "", header=lambda: "location: http://192.0.2.1/"))),
         Scene("malformed SSE", _served(_after_tokens(0, _nonsense))),
         Scene("half a UTF-8 character", _served(_after_tokens(0, _half))),
         Scene("giant frame", _served(_after_tokens(0, _giant))),
@@ -77,6 +83,8 @@ def _after() -> tuple[Scene, ...]:
         *(Scene(f"cut after {n} token{'s' * (n > 1)} (FIN)", _served(_after_tokens(n, _fin))) for n in (1, 10, 100)),
         *(Scene(f"cut after {n} token{'s' * (n > 1)} (RST)", _served(_after_tokens(n, _rst))) for n in (1, 10, 100)),
         Scene("stall in mid-stream", _served(_after_tokens(20, _hold)), idle),
+        Scene("stall past the limit for the whole", _served(_after_tokens(20, _hold)), replace(PATIENT, total=SHORT)),
+        Scene("keep-alives instead of more tokens", _served(_after_tokens(20, _beats)), idle),
         Scene("one byte at a time from mid-stream on", _served(_after_tokens(20, _slowly)), idle),
         Scene("ends in mid-stream, no terminator", _served(_after_tokens(20, _ends))),
         Scene("error event in mid-stream", _served(_after_tokens(20, _fails))),
@@ -192,6 +200,37 @@ async def _late(voice: Voice) -> None:
     voice.begin()
     await voice.hold()  # the other side goes away before the token would come
     voice.say(TOKENS[0])
+
+
+async def _slow_headers(voice: Voice) -> None:
+    with suppress(ConnectionError):
+        for byte in b"HTTP/1.1 200 OK\r\n" + b"x" * 500:
+            voice.wire(bytes([byte]))
+            await voice.flush()
+            await asyncio.sleep(0.05)
+
+
+async def _pings(voice: Voice) -> None:
+    voice.begin()
+    await _beats(voice)
+
+
+async def _beats(voice: Voice) -> None:
+    with suppress(ConnectionError):
+        while True:
+            voice.bytes(b": keep-alive\n\n")
+            await voice.flush()
+            await asyncio.sleep(0.05)
+
+
+async def _babble(voice: Voice) -> None:
+    voice.wire(b"220 mail.example ESMTP ready\r\n")
+    await voice.cut(reset=False)
+
+
+async def _page(voice: Voice) -> None:
+    page = b"<html>Sign in</html>"
+    voice.wire(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: %d\r\n\r\n%b" % (len(page), page))
 
 
 async def _drips(voice: Voice) -> None:

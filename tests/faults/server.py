@@ -111,6 +111,10 @@ class Voice:
         head = [f"HTTP/1.1 {status} X", "content-type: application/json", f"content-length: {len(data)}", *headers]
         self._writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + data)
 
+    def wire(self, data: bytes) -> None:
+        """Bytes that are no proper answer."""
+        self._writer.write(data)
+
     def begin(self, *, told: bool = True) -> None:
         """Status 200 and what comes before the first token; with the usage so far unless it is not `told`."""
         self.served.status = 200

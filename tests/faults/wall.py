@@ -103,6 +103,8 @@ def _before(kind: Kind) -> Iterator[tuple[str, Seen]]:
     yield "headers, then silence", late
     yield "first token late", late
     yield "one byte at a time from the start", late
+    yield "headers one byte at a time", _below("timeout", "no answer within 0.4 s")
+    yield "keep-alives instead of a token", late
     yield "closes without an answer (FIN)", silent
     yield "closes without an answer (RST)", silent
     yield "cut before the first token (FIN)", broke
@@ -111,6 +113,15 @@ def _before(kind: Kind) -> Iterator[tuple[str, Seen]]:
         "error event before the first token",
         _below("overloaded", "error in the stream: too busy to go on", read),
     )
+    yield "no HTTP at all", silent
+    yield "a web page with status 200", _below("protocol", "answered with text/html, not with a stream")
+    yield (
+        "a JSON error with status 200",
+        _below("protocol", "answered with application/json, not with a stream")
+        if kind == "anthropic"
+        else _below("server_error", "error in the stream: the model crashed"),
+    )
+    yield "a redirect", _below("protocol", "127.0.0.1:… redirects elsewhere; that is not followed")
     yield "malformed SSE", _below("protocol", "the stream is not what the protocol says", read)
     yield "half a UTF-8 character", _below("protocol", "the stream is not UTF-8", read)
     yield "giant frame", _below("protocol", "an event of the stream is over 4,194,304 bytes", read)
@@ -148,6 +159,16 @@ def _after(kind: Kind) -> Iterator[tuple[str, Seen]]:
     rest = "30+163 $0.000845"
     stalled = _goes_on("timeout", "silent for 0.4 s", _leg(kind, 37, told=False), rest)
     yield "stall in mid-stream", stalled
+    yield (
+        "stall past the limit for the whole",
+        Seen(
+            sees="the first 20 tokens, then the failure: BackendError: first: not done after 0.4 s",
+            rung="nobody",
+            attempts=("first timeout",),
+            ledger=(_leg(kind, 37, told=False),),
+        ),
+    )
+    yield "keep-alives instead of more tokens", stalled
     yield "one byte at a time from mid-stream on", stalled
     for scene, outcome, why in (
         ("ends in mid-stream, no terminator", "cut", "the stream ended without its end"),
