@@ -10,17 +10,25 @@ import msgspec
 
 from nanoide import __version__
 from nanoide.cli import printer
-from nanoide.cli.door import connected, places, run_async
+from nanoide.cli.door import connected, here, is_terminal, places, run_async
 from nanoide.cli.skills import print_checks
-from nanoide.core.errors import NanoideError
+from nanoide.core.errors import NanoideError, UsageError
 from nanoide.paths import Paths
-from nanoide.wire import Check, Examine
+from nanoide.wire import Check, Discover, Examine, PlanSetUp, SetUp, SetUpPlan
 
 
 @click.command()
+@click.option(
+    "--set-up", "set_up", is_flag=True, help="Show the lines for what was found, and write them if you agree."
+)
+@click.option("--yes", is_flag=True, help="With --set-up: agree beforehand.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(as_json: bool) -> int:
+def command(set_up: bool, yes: bool, as_json: bool) -> int:
     """Look at everything that nanoide needs; exits 1 when something essential does not work."""
+    if set_up:
+        return _set_up(_folder(), agreed=yes, as_json=as_json)
+    if yes:
+        raise UsageError("--yes goes with --set-up")
     own = _machine()
     try:
         paths = places()
@@ -32,7 +40,7 @@ def command(as_json: bool) -> int:
     told: tuple[Check, ...] = ()
     if all(each.ok for each in own):
         try:
-            told = run_async(_examine())
+            told = run_async(_examine(_folder()))
             own.append(Check(name="hub", ok=True, detail="answers"))
         except NanoideError as error:
             own.append(_broken("hub", error, mend="nanoide hub log"))
@@ -114,6 +122,61 @@ def _broken(name: str, error: NanoideError, *, mend: str = "") -> Check:
     return Check(name=name, ok=False, detail=str(error) if not mend else error.message, mend=mend)
 
 
-async def _examine() -> tuple[Check, ...]:
+async def _examine(folder: str) -> tuple[Check, ...]:
     async with connected("cli doctor") as connection:
-        return await connection.call(Examine())
+        return await connection.call(Examine(folder=folder))
+
+
+def _folder() -> str:
+    """The current folder, whose models are told too; empty when there is none, which is no reason not to look."""
+    try:
+        return here()
+    except UsageError:
+        return ""
+
+
+def _set_up(folder: str, *, agreed: bool, as_json: bool) -> int:
+    plan = run_async(_plan(folder))
+    if not as_json:
+        _show(plan)
+    if plan.text and not (agreed or as_json):
+        agreed = _agrees()
+    write = bool(plan.text) and agreed
+    if write:
+        run_async(_write(plan))
+    if as_json:
+        printer.json_object({"config": plan.config, "text": plan.text, "note": plan.note, "written": write})
+        return 0
+    if write:
+        printer.answer(f"\nwritten to {plan.config}; the hub has taken it up")
+    elif plan.text:
+        printer.answer("nothing was written")
+    return 0 if write or not plan.text else 1
+
+
+async def _plan(folder: str) -> SetUpPlan:
+    async with connected("cli doctor") as connection:
+        await connection.call(Discover(folder=folder))
+        return await connection.call(PlanSetUp())
+
+
+async def _write(plan: SetUpPlan) -> None:
+    async with connected("cli doctor") as connection:
+        await connection.call(SetUp(text=plan.text, before=plan.before))
+
+
+def _show(plan: SetUpPlan) -> None:
+    if not plan.text:
+        printer.answer("nothing was found that is not set up already")
+        return
+    printer.answer(f"appended to {plan.config}:\n")
+    printer.answer(plan.text.strip("\n"))
+    if plan.note:
+        printer.answer(f"\n{plan.note}")
+
+
+def _agrees() -> bool:
+    """The person's answer, on a terminal. Raises UsageError where nobody can be asked."""
+    if not (is_terminal(1) and sys.stdin is not None and sys.stdin.isatty()):
+        raise UsageError("nothing was written: nobody can be asked here", hint="--yes agrees beforehand")
+    return click.confirm("\nwrite this?", default=False)

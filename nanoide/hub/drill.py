@@ -39,7 +39,7 @@ async def run(workshop: Workshop, request: wire.Drill) -> wire.Drilled:
     if not 0 < request.seconds <= LONGEST:
         raise UsageError(f"a drill of {request.seconds:g} s", hint=f"more than 0 and at most {LONGEST:g} seconds")
     began = monotonic()
-    workshop.drill = name
+    workshop.drill, workshop.drill_ends = name, began + request.seconds
     broken = workshop.cutter.cut(name)
     try:
         workshop.broker.tell_status(await status.read(workshop))

@@ -2,11 +2,13 @@
 
 import os
 from datetime import datetime
+from time import monotonic
 
 from nanoide import wire
 from nanoide.core.usage import nano_from_usd
 from nanoide.hub.journal import now
 from nanoide.hub.workshop import Workshop
+from nanoide.routing.modes import Standing
 
 
 def note_mode(workshop: Workshop) -> wire.Mode:
@@ -33,7 +35,7 @@ async def read(workshop: Workshop) -> wire.HubStatus:
         mode_reason=standing.reason,
         mode_since=workshop.spell.note(standing.mode, now()),
         mode_backend=standing.backend,
-        next_probe_s=standing.next_probe_s,
+        next_probe_s=_next_probe(workshop, standing),
         tokens_per_min=per_minute,
         today_nano=nano,
         today_unpriced=unpriced,
@@ -47,3 +49,10 @@ async def read(workshop: Workshop) -> wire.HubStatus:
         budget_day_nano=None if day is None else nano_from_usd(day),
         notices=tuple(str(each) for each in levels if each.near),
     )
+
+
+def _next_probe(workshop: Workshop, standing: Standing) -> float | None:
+    """What a drill cut off is not tried before the drill's end."""
+    if workshop.drill and standing.backend == workshop.drill:
+        return max(0.0, workshop.drill_ends - monotonic())
+    return standing.next_probe_s

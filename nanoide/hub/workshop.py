@@ -38,6 +38,8 @@ class Workshop(Parts):
     """What discovery found last; None before it looked."""
     drill: str = ""
     """The backend that is cut off by a drill; empty while none is under way."""
+    drill_ends: float = 0.0
+    """When that ends, of `time.monotonic`."""
     meter: Meter = field(default_factory=Meter)
     clients: set[Subscriber] = field(default_factory=set[Subscriber])
     leave: asyncio.Event = field(default_factory=asyncio.Event)
