@@ -189,6 +189,9 @@ class Turns:
                 if not self._stopping:
                     await self._notice(parts, session, turn, attempts)
             pen.flush()
+            if end.finish == "length" and prompt.fill is None:
+                told = f"the answer stops at its limit of {prompt.max_output:,} tokens"
+                await journal.commit(NoticeGiven(session=session.id, at=now(), turn=turn, text=told), owe=True)
             if context.document is not None and prompt.fill is not None:
                 pen.text = shape(pen.text, context.document)
             await journal.commit(
