@@ -13,7 +13,7 @@ from nanoide.cli.turns import Telling, describe, failure_object, result_object, 
 from nanoide.core.chat import Document
 from nanoide.core.document import language_of
 from nanoide.core.errors import ERRORS, InputError, Interrupted, NanoideError
-from nanoide.core.events import ConsentAsked, TextArrived, TurnCancelled, TurnFailed, TurnFinished, TurnStarted
+from nanoide.core.events import NoticeGiven, TextArrived, TurnCancelled, TurnFailed, TurnFinished, TurnStarted
 from nanoide.core.sanitize import Sanitizer
 from nanoide.wire import Ask, Input, ShowSkill
 
@@ -118,17 +118,28 @@ async def _check_given(connection: "Connection", request: Ask) -> None:
 async def _follow(connection: "Connection", asking: "Asking", request: Ask, *, as_json: bool) -> int:
     told = Telling(asking.asked.session)
     paper = None if as_json else _Paper()
+    noted = ""
+    questioner = Questioner(connection)
     async for event in asking.events():
         told.hear(event)
+        if request.interactive:
+            await questioner.hear(event)
         match event:
             case TurnStarted():
-                if paper is not None:
+                if paper is not None and not event.after:
                     paper.restart()
-                printer.note(f"{event.backend}{': ' + event.reason if event.reason else ''}")
+                reason = f": {event.reason}" if event.reason else ""
+                if event.after:
+                    went_on = f"went on with {event.backend}{reason}"
+                    if went_on != noted:
+                        printer.note(went_on, below=paper is not None and paper.open)
+                    noted = went_on
+                else:
+                    printer.note(f"{event.backend}{reason}")
             case TextArrived() if paper is not None and request.document is None:
                 paper.put(event.text, event.offset)
-            case ConsentAsked() if request.interactive:
-                await Questioner(connection).answer(event)
+            case NoticeGiven() if paper is not None:
+                printer.complain(event.text)
             case TurnFinished():
                 if paper is not None:
                     paper.finish(shown(event.text, request.document))
@@ -159,6 +170,11 @@ class _Paper:
     def __init__(self) -> None:
         self._printed = ""
         self._clean = Sanitizer() if is_terminal(1) else None
+
+    @property
+    def open(self) -> bool:
+        """True while a line stands unfinished on a terminal, where notes would be glued to it."""
+        return is_terminal(1) and bool(self._printed) and not self._printed.endswith("\n")
 
     def put(self, text: str, offset: int) -> None:
         if offset == len(self._printed):

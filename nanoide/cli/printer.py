@@ -30,11 +30,13 @@ def json_object(value: object) -> None:
     sys.stdout.flush()
 
 
-def note(text: str) -> None:
-    """A diagnostic: dim, on standard error, and only for a person who looks."""
+def note(text: str, *, below: bool = False) -> None:
+    """A diagnostic: dim, on standard error, and only for a person who looks; `below` a line that is unfinished."""
     if not is_terminal(2):
         return
     text = clean_line(text)
+    if below:
+        sys.stderr.write("\n")
     sys.stderr.write(f"{text}\n" if os.environ.get("NO_COLOR") else f"\x1b[2m{text}\x1b[0m\n")
     sys.stderr.flush()
 

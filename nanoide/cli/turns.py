@@ -3,7 +3,7 @@
 from nanoide.cli.printer import millis, money
 from nanoide.core.chat import Attempt, Document
 from nanoide.core.errors import NanoideError
-from nanoide.core.events import AttemptEnded, SessionEvent, TurnFinished
+from nanoide.core.events import AttemptEnded, NoticeGiven, SessionEvent, TurnFinished
 from nanoide.core.session import Session
 from nanoide.core.usage import Usage, usd
 
@@ -14,11 +14,14 @@ class Telling:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.attempts: list[Attempt] = []
+        self.notices: list[str] = []
 
     def hear(self, event: SessionEvent) -> None:
         """Take note of one event."""
         if isinstance(event, AttemptEnded):
             self.attempts.append(event.attempt)
+        elif isinstance(event, NoticeGiven):
+            self.notices.append(event.text)
 
 
 def attempt_object(attempt: Attempt) -> dict[str, object]:
@@ -72,6 +75,7 @@ def result_object(told: Telling, event: TurnFinished, document: Document | None 
         "total_ms": event.total_ms,
         "finish": event.finish,
         "sources": list(event.sources),
+        "notices": told.notices,
     }
 
 
@@ -85,6 +89,7 @@ def failure_object(
         "text": text,
         **error_object(error),
         "attempts": [attempt_object(each) for each in told.attempts] if told else [],
+        "notices": told.notices if told else [],
     }
 
 

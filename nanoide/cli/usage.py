@@ -13,7 +13,7 @@ from nanoide.cli.door import connected, run_async
 from nanoide.cli.turns import attempt_object, usage_object
 from nanoide.core.errors import UsageError
 from nanoide.core.usage import usd
-from nanoide.wire import LedgerRow, ReadUsage, UsageKey, UsageReport, UsageRow
+from nanoide.wire import BudgetLine, LedgerRow, ReadUsage, UsageKey, UsageReport, UsageRow
 
 _RECENT = 500
 """Attempts listed in JSON; the sums are over all."""
@@ -46,12 +46,17 @@ def command(by: UsageKey, since: str, as_json: bool, as_csv: bool) -> int:
                 "rows": [row_object(each) for each in report.rows],
                 "total": row_object(report.total),
                 "attempts": [ledger_object(each) for each in report.recent],
+                "budgets": [budget_object(each) for each in report.budgets],
             }
         )
     elif as_csv:
         _csv(report)
     else:
         _table(report)
+    if not as_json:
+        for each in report.budgets:
+            if each.notice:
+                printer.complain(each.notice)
     return 0
 
 
@@ -84,6 +89,16 @@ def row_object(row: UsageRow) -> dict[str, object]:
         "unpriced": row.unpriced,
         "local_turns": row.local_turns,
         "ttft_p50_ms": row.ttft_p50_ms,
+    }
+
+
+def budget_object(budget: BudgetLine) -> dict[str, object]:
+    """A budget as it stands now, with stable keys."""
+    return {
+        "label": budget.label,
+        "spent_usd": usd(budget.spent_nano),
+        "limit_usd": usd(budget.limit_nano),
+        "notice": budget.notice,
     }
 
 

@@ -172,7 +172,7 @@ def test_a_failover_shows_both_attempts(alone: Shell) -> None:
     ]
     assert found["tier"] == "reflex"
     usage = alone("usage", "--by", "backend", "--json").object
-    assert set(usage) == {"by", "since", "rows", "total", "attempts"}
+    assert set(usage) == {"by", "since", "rows", "total", "attempts", "budgets"}
     assert {(each["backend"], each["outcome"]) for each in usage["attempts"]} >= {
         ("dead", "connect_error"),
         ("reflex", "ok"),
