@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from time import monotonic
 
+from msgspec.structs import replace
+
 from nanoide.backends.base import Health
 from nanoide.backends.remote import HttpBackend
 from nanoide.core.chat import Chunk, End, Prompt
@@ -129,6 +131,10 @@ class Pool:
                 async for chunk in chunks:
                     if isinstance(chunk, End) and (trial or not replica.out):
                         replica.well()  # an answer from before its rest does not end the rest
+                    if isinstance(chunk, End) and chunk.rest_s is not None:
+                        replica.leave("its allowance is used up", self._clock(), chunk.rest_s)
+                        rest = None if any(not each.out for each in self._replicas) else self._soonest(self._clock())
+                        chunk = replace(chunk, rest_s=rest)
                     yield chunk
                     limit, waits = self._limits.idle, self._clock()
         except BackendError as error:

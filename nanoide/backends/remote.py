@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from typing import ClassVar, Protocol
 
+import msgspec
+
 from nanoide.backends import faults
 from nanoide.backends.base import Health
 from nanoide.backends.http import Answer, Server
@@ -82,7 +84,8 @@ class HttpBackend(ABC):
                     raise
             # Whoever reads may stop at the end and not come back: all is done before it is given out.
             self._trouble = ""
-            yield chunk
+            rest = faults.exhausted(answer.headers)
+            yield chunk if rest is None else msgspec.structs.replace(chunk, rest_s=rest)
         except BackendError as error:
             self._trouble = faults.trouble(error)
             raise

@@ -161,6 +161,8 @@ class End(Value, frozen=True, tag="end"):
     """As the backend names it."""
     logprob: float | None = None
     """How sure the model was: nats a token in the mean, 0 at most; None when it was not asked or does not tell."""
+    rest_s: float | None = None
+    """Seconds for which the backend takes no more questions: its allowance is used up; None when it is not."""
 
 
 class Passed(Value, frozen=True):

@@ -30,6 +30,7 @@ from nanoide.paths import Paths, bundled_model, bundled_skills
 from nanoide.routing.budget import Purse
 from nanoide.routing.cutter import Cutter
 from nanoide.routing.failover import Router
+from nanoide.routing.memory import Memory
 from nanoide.routing.modes import Spell
 from nanoide.settings import BackendTable, Settings
 from nanoide.skills.library import Library
@@ -136,7 +137,14 @@ def assemble(
     purse = _purse(settings, ledger, spent) if before is None else before.router.purse
     purse.budget = settings.budget  # what is reserved for turns under way stays
     router = Router(
-        backends, settings, audit=ledger.add_egress, spent=spent, spent_since=ledger.spent, cutter=cutter, purse=purse
+        backends,
+        settings,
+        audit=ledger.add_egress,
+        spent=spent,
+        spent_since=ledger.spent,
+        cutter=cutter,
+        purse=purse,
+        memory=Memory(paths.database.with_name("breakers.json")) if before is None else before.router.memory,
     )
     return Rungs(settings=settings, backends=backends, router=router)
 

@@ -45,6 +45,8 @@ class Try:
         self.rung = rung
         self.silent: End | None = None
         """The end of a reflex that had nothing to say; it was not given out."""
+        self.left = ""
+        """Why it is left before its end, as a phrase, when it was not the person who stopped it."""
         self.goes_on = False
         """It failed in such a way that another rung may go on with what it gave out."""
         self._gate = gate
@@ -59,6 +61,7 @@ class Try:
         self._given: list[str] = self._texts if seam is None else []
         self._ttft: float | None = None
         self._began = clock()
+        self._sent = False
 
     @property
     def spoke(self) -> bool:
@@ -87,6 +90,7 @@ class Try:
             end, waits = None, False
             stream = await self._gate.open(leave)
             reader = _Reader(stream, self._limits)
+            self._sent = True
             try:
                 while end is None:
                     chunk = await reader.next()
@@ -103,6 +107,8 @@ class Try:
                         if self._ttft is None:
                             self._ttft = self._clock() - self._began
                             reader.speaks()
+                            if self._breaker is not None and self._permit is not None:
+                                self._breaker.spoke(self._permit)
                         self._texts.append(chunk.text)
                         if self._seam is None:
                             yield chunk
@@ -135,7 +141,7 @@ class Try:
                 hint=error.hint,
             ) from error
         except (asyncio.CancelledError, GeneratorExit):
-            self._end("cancelled", leave.prompt, reason="stopped")
+            self._end("cancelled", leave.prompt, reason=self.left or "stopped")
             raise
         except BaseException as error:
             # No backend should raise anything else; whatever it is, the attempt is in the ledger.
@@ -185,6 +191,8 @@ class Try:
             # does not find back into an answer nothing about its server.
             heard: Outcome = "cancelled" if part else "bad_request" if self.lost else outcome
             self._breaker.ended(self._permit, heard, now, retry_after=retry_after, reason=reason)
+            if end is not None and end.rest_s is not None:
+                self._breaker.exhausted(end.rest_s, now)
         usage = end.usage if end is not None else told or self._estimate(prompt)
         amount, source = bill(self.rung.where, self._gate.price, usage, outcome)
         self._record(
@@ -204,8 +212,12 @@ class Try:
         )
 
     def _estimate(self, prompt: Prompt) -> Usage:
-        """Our own count of what a stream used that broke off; nothing when it never spoke."""
-        if not self._texts or self.rung.tier == "reflex":
+        """Our own count of what a stream used that broke off; nothing when it never spoke.
+
+        One that was left because another was faster has read its prompt all the same.
+        """
+        paid = self._sent and self.left and self.rung.where != "device"
+        if self.rung.tier == "reflex" or not (self._texts or paid):
             return Usage()
         read = sum(tokens.count(text) for text in texts(prompt))
         return Usage(input=read, output=tokens.count("".join(self._texts)), estimated=True)

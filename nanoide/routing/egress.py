@@ -141,6 +141,10 @@ class Pass:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """What was reserved is free again, unless an attempt has cost it."""
         if self._reservation is not None:
             self.gate.customs.purse.release(self._reservation)
 

@@ -8,6 +8,9 @@ WINDOW = 200
 SHARE = 0.05
 """So many more requests at most."""
 
+FASTER = "hedge: "
+"""What the reason of an attempt begins with that was left because another one was faster."""
+
 
 class Allowance:
     """How many second rungs may be asked: one in twenty turns at most, however slow everybody is."""

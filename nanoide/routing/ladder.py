@@ -23,6 +23,8 @@ class Candidate(Value, frozen=True):
     """Its breaker's: why it may not be asked now."""
     window: int | None = None
     """Tokens; None when unknown or when the backend minds it itself."""
+    spared: str = ""
+    """Why the machine, as it stands, should not do this now."""
 
 
 class Trouble(Value, frozen=True):
@@ -31,7 +33,8 @@ class Trouble(Value, frozen=True):
     backend: str
     why: str
     kind: str = ""
-    """"policy" or "budget" for a rung that was kept from leaving; else what an attempt ended with, or empty."""
+    """"policy" or "budget" for a rung that was kept from leaving, "rests" for one whose breaker is not closed,
+    "context" for one whose window is too short; else what an attempt ended with, or empty."""
     hint: str = ""
 
 
@@ -42,20 +45,53 @@ def kept_here(candidate: Candidate, policy: Egress) -> str:
     return f"local-only keeps this {'from the network' if candidate.where == 'lan' else 'on this machine'}"
 
 
-def why_not(candidate: Candidate, *, models: int, tokens: int | None, max_output: int) -> str:
+def why_not(
+    candidate: Candidate, *, models: int, tokens: int | None, max_output: int, overflown: int | None = None
+) -> str:
     """Why the candidate is passed over, policy aside, as a phrase; empty when it may be tried.
 
-    `models` are the model attempts of this turn so far; `tokens` is the prompt's estimate, None when not counted.
+    `models` are the model attempts of this turn so far; `tokens` is the prompt's estimate, None when not counted;
+    `overflown` is the longest window that turned out to be too short.
     """
     if candidate.objection:
         return candidate.objection
     if candidate.tier == "model" and models >= MODEL_ATTEMPTS:
         return f"{MODEL_ATTEMPTS} models were tried already"
-    if candidate.refusal:
-        return candidate.refusal
-    if candidate.window is not None and tokens is not None and tokens + max_output > candidate.window:
+    return candidate.spared or candidate.refusal or too_long(candidate, tokens, max_output, overflown)
+
+
+def obstacle(
+    candidate: Candidate, *, models: int, tokens: int | None, max_output: int, overflown: int | None = None
+) -> tuple[str, str, str] | None:
+    """As `why_not`, with the kind of a `Trouble` and what to do about it; None when the candidate may be tried."""
+    why = why_not(candidate, models=models, tokens=tokens, max_output=max_output, overflown=overflown)
+    if not why:
+        return None
+    if why == candidate.refusal:
+        return why, "rests", ""
+    if (
+        candidate.window is not None
+        and tokens is not None
+        and why == too_long(candidate, tokens, max_output, overflown)
+    ):
+        return why, "context", trim(tokens, max_output, candidate.window)
+    return why, "", ""
+
+
+def too_long(candidate: Candidate, tokens: int | None, max_output: int, overflown: int | None) -> str:
+    """Why the prompt does not fit the candidate's window, as a phrase; empty when it does, or nothing is known."""
+    if candidate.window is None:
+        return ""
+    if overflown is not None and candidate.window <= overflown:
+        return f"its window of {candidate.window:,} is no longer than the one that was too short"
+    if tokens is not None and tokens + max_output > candidate.window:
         return f"about {tokens:,} tokens and {max_output:,} for the answer are over its window of {candidate.window:,}"
     return ""
+
+
+def trim(tokens: int, max_output: int, window: int) -> str:
+    """What to do about a prompt that is longer than the `window`, as a phrase."""
+    return f"give it less: it has about {tokens:,} tokens and {max_output:,} for the answer, the window {window:,}"
 
 
 def because(troubles: Sequence[Trouble], *, first: bool) -> str:
@@ -66,10 +102,20 @@ def because(troubles: Sequence[Trouble], *, first: bool) -> str:
     return f"{last.backend}: {last.why}"
 
 
+def may_wait(trouble: Trouble) -> bool:
+    """True when a rung that did not answer may do so a little later in the same turn.
+
+    It rests, or asked for a rest itself. One that failed otherwise is not asked twice: the request may be why.
+    """
+    return trouble.kind in {"rests", "overloaded"}
+
+
 def nobody(troubles: Sequence[Trouble]) -> NanoideError:
     """The error for a ladder at whose foot nobody answered: one line that says why, rung by rung."""
     line = "; ".join(f"{each.backend}: {each.why}" for each in troubles) or "the ladder is empty"
-    hint = next((each.hint for each in troubles if each.hint), "")
+    # That it is too long is what a person can do something about, whatever else went wrong.
+    hints = [each.hint for each in troubles if each.kind == "context"] + [each.hint for each in troubles]
+    hint = next((each for each in hints if each), "")
     kinds = {each.kind for each in troubles}
     if "policy" in kinds:
         return PolicyRefused(

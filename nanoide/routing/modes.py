@@ -59,7 +59,7 @@ def line(gate: Gate, health: Health, model: str, breaker: Breaker | None, now: f
         state="cooling" if resting else health.state,
         reason=reason,
         breaker=state,
-        recovers_in_s=None if breaker is None or state == "closed" else breaker.rest(now),
+        recovers_in_s=None if breaker is None or state == "closed" or breaker.locked else breaker.rest(now),
         pid=health.pid,
         memory_bytes=health.memory_bytes,
         running=health.running,
@@ -100,7 +100,11 @@ def standing(ladder: Sequence[BackendLine], every: Sequence[BackendLine], policy
     down = [each for each in ladder if each.tier == "model" and is_down(each)]
     if not down:
         return Standing(mode=words, reason=reason)
-    waits = [0.0 if each.recovers_in_s is None else each.recovers_in_s for each in down if each.state != "off"]
+    # Off stays off, and a key that was refused is not tried again by time alone.
+    hopeful = [
+        each for each in down if each.state != "off" and not (each.breaker == "open" and each.recovers_in_s is None)
+    ]
+    waits = [each.recovers_in_s or 0.0 for each in hopeful]
     return Standing(
         mode=words,
         reason="; ".join(f"{each.name}: {each.reason or each.state}" for each in down),
