@@ -109,6 +109,7 @@ class Pen:
         self.flush()
         if not self.text:
             self.text, self.seams = self._void, self._void_seams
+        self.seams = tuple(each for each in self.seams if each.after < len(self.text))  # else nobody went on there
 
 
 class Turns:

@@ -229,6 +229,12 @@ class Feed:
                     self._watch_again.set()
                     return True
                 return False
+            case TurnStarted() if event.after:
+                if turn is None or turn.state not in {"working", "streaming", "queued", "asking"}:
+                    return turn is not None or seq <= stands_at
+                if event.after > len(turn.text):
+                    self._watch_again.set()
+                return event.after != len(turn.text)  # more has come since, or some of it is missing
             case TurnStarted():
                 return turn is not None and seq <= stands_at and turn.backend == event.backend and turn.text != ""
             case _:

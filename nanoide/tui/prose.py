@@ -14,6 +14,10 @@ Span = tuple[str, Kind]
 Line = tuple[Span, ...]
 
 
+Mark = tuple[int, str]
+"""A place in a text, in code points, and what is said there."""
+
+
 def line_of(*spans: Span) -> Line:
     """A line of these pieces."""
     return spans
@@ -96,27 +100,48 @@ class Answer:
         self._width = width
         self._restart()
 
-    def update(self, text: str) -> int:
-        """Show `text`, which usually begins with what was shown before. The first line that may have changed."""
+    def update(self, text: str, marks: tuple[Mark, ...] = ()) -> int:
+        """Show `text`, which usually begins with what was shown before. The first line that may have changed.
+
+        `marks` are shown in the text's own places, each on a line of its own.
+        """
         first = self._standing
-        if not text.startswith(self._seen):
+        new = marks[len(self._marks) :]
+        if not text.startswith(self._seen) or marks[: len(self._marks)] != self._marks or _before(new, self._seen):
             self._restart()
-            first = 0
-        new = self._sanitizer.feed(text[len(self._seen) :])
+            first, new = 0, marks
+        self._marks = marks
+        for place, said in new:
+            self._add(text[len(self._seen) : place])
+            self._seen = text[:place]
+            self._break(said)
+        self._add(text[len(self._seen) :])
         self._seen = text
+        return min(first, len(self._lines))
+
+    def _add(self, text: str) -> None:
+        """More text."""
+        new = self._sanitizer.feed(text)
         if not new:
-            return min(first, len(self._lines))
+            return
         *whole, rest = (self._rest + new).split("\n")
         del self._lines[self._standing :]
         for raw in whole:
-            self._lines += self._line(raw)
+            if raw or not self._lead:
+                self._lines += self._line(raw)
+            self._lead = ""
         self._standing = len(self._lines)
         self._rest = rest
         if rest:
             code = self._code
             self._lines += self._line(rest)
             self._code = code  # an unfinished line decides nothing yet
-        return first
+
+    def _break(self, said: str) -> None:
+        """A mark, in the middle of a line perhaps: what the line began with still decides what the rest of it is."""
+        self._lead, self._rest = self._lead + self._rest, ""
+        self._lines.append(((fit(said, self._width), "fact"),))
+        self._standing = len(self._lines)
 
     @property
     def lines(self) -> list[Line]:
@@ -127,6 +152,9 @@ class Answer:
         self._sanitizer = Sanitizer()
         self._seen = ""
         self._rest = ""
+        self._lead = ""
+        """What of the unfinished line stands before a mark."""
+        self._marks: tuple[Mark, ...] = ()
         self._code = False
         self._lines: list[Line] = []
         self._standing = 0
@@ -134,14 +162,16 @@ class Answer:
     def _line(self, raw: str) -> list[Line]:
         lead = " " * _INDENT
         room = self._width - _INDENT
-        stripped = raw.strip()
+        stripped = (self._lead + raw).strip()
         if stripped.startswith("```"):
             self._code = not self._code
             name = stripped.strip("`").strip()
+            if self._lead:
+                return [((lead + raw, "faint"),)]
             return [((lead + name, "faint"),)] if name and self._code else [((lead, "faint"),)]
         if self._code:
             return [((lead, "answer"), (line, "code")) for line in wrap(raw, room, words=False)]
-        if raw.startswith("#") and raw.lstrip("#").startswith(" "):
+        if not self._lead and raw.startswith("#") and raw.lstrip("#").startswith(" "):
             return [((lead + line, "heading"),) for line in wrap(raw.lstrip("#").strip(), room)]
         return [self._inline(lead, line) for line in wrap(raw, room)]
 
@@ -159,3 +189,8 @@ class Answer:
             if part:
                 spans.append((part, kind if place % 2 else "answer"))
         return tuple(spans)
+
+
+def _before(marks: tuple[Mark, ...], seen: str) -> bool:
+    """True when one of the marks stands in text that was shown without it."""
+    return any(place < len(seen) for place, _ in marks)

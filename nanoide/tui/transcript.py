@@ -17,8 +17,8 @@ from nanoide.core.chat import Attempt
 from nanoide.core.events import ConsentAsked
 from nanoide.core.sanitize import clean, clean_line
 from nanoide.core.session import ACTIVE, Session, Turn
-from nanoide.tui.prose import Answer, Kind, Line, Span, fit, line_of, wrapped
-from nanoide.tui.wording import Glyphs, cost, count, duration, plural
+from nanoide.tui.prose import Answer, Kind, Line, Mark, Span, fit, line_of, wrapped
+from nanoide.tui.wording import Glyphs, cost, count, duration, plural, went_on
 
 _LEAD = "  "
 
@@ -42,6 +42,8 @@ def facts(turn: Turn, width: int, glyphs: Glyphs) -> list[Line]:
     lines: list[Line] = []
     for each, following in _switches(turn):
         lines += _switch(each, following, width, glyphs)
+    for text in turn.notices:
+        lines += wrapped("! " + clean(text), width, "fact", indent=2)
     match turn.state:
         case "asking":
             lines += consent(turn.consent, width) if turn.consent is not None else []
@@ -62,20 +64,25 @@ def consent(asked: ConsentAsked, width: int) -> list[Line]:
         ("to", f"{clean_line(asked.backend)} ({clean_line(asked.host)})"),
         ("what", f"{clean_line(asked.what)}, {count(asked.tokens)} tokens"),
         ("hidden", "; ".join(clean_line(each) for each in asked.hidden) or "nothing: no secret was found"),
-        ("price", "no price is known" if asked.cost_nano is None else f"about {cost(asked.cost_nano)}"),
+        ("price", "no price is known" if asked.cost_nano is None else f"at most {cost(asked.cost_nano)}"),
     ]
+    if asked.over:
+        rows.append(("budget", f"{clean_line(asked.over)}: a yes goes over it"))
     lines: list[Line] = [*wrapped("This would leave your machine", width, "alert"), ()]
     for name, value in rows:
         first, *more = wrapped(value, max(8, width - 10), "strong")
         lines.append(((f"{_LEAD}{name:<8}", "fact"), *first))
         lines += [line_of((" " * 10, "fact"), *line) for line in more]
     keys: list[Span] = [(_LEAD, "answer")]
-    for key, meaning in (
+    choices = [
         ("y", "once"),
         ("s", "session" if width < 50 else "this session"),
-        ("a", "always"),
+        ("a", "always" if width < 70 else "always for this skill"),
         ("n", "stay"),
-    ):
+    ]
+    if asked.over:  # going over a budget is never allowed for good
+        del choices[2]
+    for key, meaning in choices:
         keys.append((key, "alert"))
         keys.append((f" {meaning}   ", "fact"))
     if sum(len(text) for text, _ in keys) <= width:
@@ -120,10 +127,14 @@ def _facts(turn: Turn, glyphs: Glyphs, width: int) -> str:
 
 
 def _switches(turn: Turn) -> list[tuple[Attempt, str]]:
-    """Attempts that failed, each with the rung that came after; the last one may have none."""
+    """Attempts that failed, each with the rung that came after; the last one may have none.
+
+    What stands at its place in the answer is not told again.
+    """
     found: list[tuple[Attempt, str]] = []
+    told = {each.reason for each in turn.seams}
     for place, attempt in enumerate(turn.attempts):
-        if attempt.outcome in {"ok", "cancelled"}:
+        if attempt.outcome in {"ok", "cancelled"} or f"{attempt.backend}: {attempt.reason}" in told:
             continue
         after = turn.attempts[place + 1].backend if place + 1 < len(turn.attempts) else turn.backend
         last = place + 1 == len(turn.attempts)
@@ -155,8 +166,8 @@ class Block:
         before = self._turn
         self._turn = turn
         first = max(0, len(self._head) + len(self._answer.lines) - 1)
-        if before is None or before.text != turn.text:
-            first = min(first, len(self._head) + self._answer.update(turn.text))
+        if before is None or before.text != turn.text or before.seams != turn.seams:
+            first = min(first, len(self._head) + self._answer.update(turn.text, self._marks(turn)))
         if before is None or before.asked != turn.asked or before.inputs != turn.inputs:
             self._head = question(turn, self._width)
             first = 0
@@ -167,6 +178,10 @@ class Block:
         gap: list[Line] = [()] if foot and turn.text else []
         self._foot = [*gap, *foot, ()]
         return first
+
+    def _marks(self, turn: Turn) -> tuple[Mark, ...]:
+        sign = self._glyphs.goes_on
+        return tuple((each.after, f"{sign} {went_on(each)}") for each in turn.seams if each.after <= len(turn.text))
 
     def __len__(self) -> int:
         return len(self._head) + len(self._answer.lines) + len(self._foot)

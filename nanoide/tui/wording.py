@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Literal, assert_never
 
+from nanoide.core.chat import Seam
 from nanoide.core.events import SessionId
 from nanoide.core.sanitize import clean_line
 from nanoide.core.session import ASCII_GLYPHS, GLYPHS, Session, State, TurnState
@@ -22,6 +23,8 @@ class Glyphs(Value, frozen=True):
     modes: dict[str, str]
     switch: str
     """Before a change of rung."""
+    goes_on: str
+    """Where another rung goes on with an answer."""
     arrow: str
     cursor: str
     """Where text that arrives will go on."""
@@ -43,6 +46,7 @@ UNICODE = Glyphs(
     states=GLYPHS,
     modes={"full": "●", "degraded": "◐", "local only": "◑", "reflex only": "○", "": "○"},
     switch="↯",
+    goes_on="↷",
     arrow="→",
     cursor="▌",
     dot="·",
@@ -60,6 +64,7 @@ ASCII = Glyphs(
     states=ASCII_GLYPHS,
     modes={"full": "*", "degraded": "~", "local only": "~", "reflex only": "o", "": "o"},
     switch="~",
+    goes_on="~",
     arrow="->",
     cursor="_",
     dot="-",
@@ -96,6 +101,12 @@ def group_of(session: Session) -> Group:
 def label(session: Session) -> str:
     """The session's name, clean; the name it has by default says its number twice, and is cut."""
     return clean_line(session.skill if session.name == f"{session.skill}-{session.number}" else session.name)
+
+
+def went_on(seam: Seam) -> str:
+    """Who went on with an answer, and what broke it off, in one line."""
+    reason = f": {clean_line(seam.reason)}" if seam.reason else ""
+    return f"went on with {clean_line(seam.backend)}{reason}"
 
 
 def state_word(state: State | TurnState) -> str:

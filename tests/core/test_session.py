@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from nanoide.core.chat import Seam
 from nanoide.core.events import (
     AttemptEnded,
     ConsentAsked,
@@ -191,3 +192,28 @@ def test_a_list_follows_every_event(events: list[SessionEvent]) -> None:
         assert (line.state, line.reason, line.turn_count) == (whole.state, whole.reason, whole.turn_count)
         assert (line.cost_nano, line.unpriced, line.tokens) == (whole.cost_nano, whole.unpriced, whole.tokens)
         assert whole.active == (whole.state in ACTIVE)
+
+
+def test_a_rung_that_goes_on_leaves_the_text_and_a_seam() -> None:
+    """Told again it is one seam; who goes on after another failed at the same place takes its place."""
+    on = msgspec.structs.replace(STARTED, backend="b", reason="a: broke", after=5)
+    text = TextArrived(session=ONE, at=SOON, turn=TURN, offset=0, text="hello")
+    waits = msgspec.structs.replace(on, reason="loads the model")
+    (turn,) = fold(ASKED, STARTED, text, on, waits).turns
+    assert (turn.text, turn.backend, turn.seams) == ("hello", "b", (Seam(5, "b", "a: broke"),))
+    third = msgspec.structs.replace(on, backend="c", reason="b: no connection")
+    more = TextArrived(session=ONE, at=SOON, turn=TURN, offset=5, text=" world")
+    fourth = msgspec.structs.replace(on, backend="d", reason="c: broke", after=11)
+    (turn,) = fold(ASKED, STARTED, text, on, third, more, fourth).turns
+    assert turn.text == "hello world"
+    assert turn.seams == (Seam(5, "c", "b: no connection"), Seam(11, "d", "c: broke"))
+    (turn,) = fold(ASKED, STARTED, text, on, STARTED).turns
+    assert (turn.text, turn.seams) == ("", ())
+
+
+@pytest.mark.parametrize("end", [FINISHED, FAILED, CANCELLED], ids=lambda event: type(event).__name__)
+def test_seams_last_as_long_as_the_answer(end: TurnFinished | TurnFailed | TurnCancelled) -> None:
+    """They are part of the Fact that ends the turn: the Deltas are not stored."""
+    seams = (Seam(1, "b", "a: broke"),)
+    (turn,) = fold(ASKED, msgspec.structs.replace(end, turn=TURN, seams=seams)).turns
+    assert turn.seams == seams

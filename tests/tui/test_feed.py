@@ -9,6 +9,7 @@ from textual.message import Message
 
 from nanoide import wire
 from nanoide.core import events
+from nanoide.core.chat import Seam
 from nanoide.core.errors import UsageError
 from nanoide.core.events import SessionId, TurnId
 from nanoide.tui.feed import Feed
@@ -154,3 +155,16 @@ async def test_a_hub_that_dies_is_found_again_and_nothing_is_missed(on: Attached
     await on.until(lambda: len(on.of(SessionsReset)) == 2)
     await on.until(lambda: text(on) == "one two three and more")
     assert on.hub.watched() == {ONE}
+
+
+async def test_a_rung_that_goes_on_leaves_the_text(on: Attached) -> None:
+    """It is told where; what is told late changes nothing, and a gap is asked for."""
+    await watch(on)
+    goes_on = events.TurnStarted(ONE, NOW, TURN, "sonnet", "remote", "model", "nano: broke", after=len("one two three"))
+    on.hub.tell(goes_on)
+    on.hub.tell(events.TextArrived(ONE, NOW, TURN, len("one two three"), " four"))
+    await on.until(lambda: text(on) == "one two three four")
+    on.hub.repeat(goes_on)
+    on.hub.tell(events.TextArrived(ONE, NOW, TURN, len("one two three four"), "."))
+    await on.until(lambda: text(on) == "one two three four.")
+    assert on.feed.sessions[ONE].turns[-1].seams == (Seam(len("one two three"), "sonnet", "nano: broke"),)

@@ -65,3 +65,42 @@ def test_marks_of_markdown_are_taken_off_where_they_pair() -> None:
     answer = Answer(60)
     answer.update("# Head\na `b` c\n**d** e\n2 ** 3 `x")
     assert plain(answer.lines) == ["  Head", "  a b c", "  d e", "  2 ** 3 `x"]
+
+
+@given(TEXTS, st.lists(st.integers(0, 120), max_size=6), st.integers(0, 120), st.integers(8, 40))
+def test_a_mark_stands_at_its_place_however_the_answer_arrives(
+    text: str, cuts: list[int], place: int, width: int
+) -> None:
+    """The lines are the same in the end, whether the mark was there before the text behind it or not."""
+    marks = ((min(place, len(text)), "went on"),)
+    whole, pieces = Answer(width), Answer(width)
+    whole.update(text, marks)
+    for cut in sorted(cuts):
+        pieces.update(text[:cut], marks if marks[0][0] <= cut else ())
+    pieces.update(text, marks)
+    assert pieces.lines == whole.lines
+    assert (("went on", "fact"),) in whole.lines
+
+
+def test_a_mark_in_the_middle_of_a_line_changes_nothing_else() -> None:
+    """Code stays code, a fence that was cut is one, and a line that ends at the mark is not an empty one."""
+    answer = Answer(40)
+    text = "See:\n```python\ndef fold():\n    pass\n``" + "`\nDone.\nEnd"
+    cut = text.index("old")
+    fence = text.index("`\nDone")
+    answer.update(text, ((cut, "one"), (fence, "two"), (len(text) - 4, "three")))
+    assert plain(answer.lines) == [
+        "  See:",
+        "  python",
+        "  def f",
+        "one",
+        "  old():",
+        "      pass",
+        "  ``",
+        "two",
+        "  `",
+        "  Done.",
+        "three",
+        "  End",
+    ]
+    assert answer.lines[4][1] == ("old():", "code")
