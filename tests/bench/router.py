@@ -8,6 +8,7 @@ another one is measured. They take turns, round after round, so that a noisy mom
     held     from the server's write to the client's hands, with many streams at once; the server stamps each chunk
 """
 
+import asyncio
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from statistics import median, quantiles
 
 from tests.bench import peers
 from tests.bench.figure import Figure
+from tests.bench.router_ours import alone
 from tests.bench.running import environ
 
 REPOSITORY = Path(__file__).parents[2]
@@ -47,10 +49,11 @@ class Size:
     """In each round, as all of these."""
     chunks: int
     stream_chunks: int
+    alone: int
 
 
-WHOLE = Size(rounds=10, warming=50, calls=100, chunks=300, stream_chunks=40)
-QUICK = Size(rounds=2, warming=5, calls=20, chunks=50, stream_chunks=10)
+WHOLE = Size(rounds=10, warming=50, calls=100, chunks=300, stream_chunks=40, alone=3_000)
+QUICK = Size(rounds=2, warming=5, calls=20, chunks=50, stream_chunks=10, alone=300)
 
 
 class Client:
@@ -94,8 +97,6 @@ class _Field:
     """All clients; LiteLLM's is missing when it cannot be made."""
 
     bare: Client
-    backend: Client
-    """Ours without the router."""
     ours: Client
     away: Client
     peer: Client | None
@@ -103,7 +104,7 @@ class _Field:
     clients: list[Client] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.clients = [each for each in (self.bare, self.backend, self.ours, self.away, self.peer) if each is not None]
+        self.clients = [each for each in (self.bare, self.ours, self.away, self.peer) if each is not None]
 
     def beside(self, ours: float, of: Callable[[Client], float], unit: str) -> str:
         """What ours is compared with, in words."""
@@ -120,6 +121,9 @@ def figures(*, quick: bool = False) -> Iterator[Figure]:
     """All figures of the router, each as soon as it is known."""
     size = QUICK if quick else WHOLE
     yield Figure("load before measuring", os.getloadavg()[0], "", None, f"{os.cpu_count()} cores")
+    call, chunk = asyncio.run(alone(size.alone))
+    yield Figure("the router alone, a call", call, "µs", None, "its own processor time, without any network")
+    yield Figure("the router alone, a chunk", chunk, "µs", None, "likewise")
     with _running() as field_:
         for each in field_.clients:
             each.ask(measure="calls", count=size.warming)
@@ -135,12 +139,8 @@ def _calls(all_: _Field, size: Size) -> Iterator[Figure]:
     ours = all_.ours.call - all_.bare.call
     told = all_.beside(ours, lambda each: each.call, "ms")
     yield Figure("a call beyond bare, p50", ours, "ms", 0.3, f"{told}; {len(all_.ours.calls)} calls each")
-    alone = all_.ours.call - all_.backend.call
-    yield Figure("a call, the router alone", alone, "ms", None, "beyond our backend without it")
-    away = all_.away.call - all_.backend.call
-    yield Figure(
-        "a call, the router alone, to elsewhere", away, "ms", None, "with redaction and budget; nothing is stored"
-    )
+    away = all_.away.call - all_.bare.call
+    yield Figure("a call beyond bare, to elsewhere", away, "ms", None, "with redaction and budget; nothing is stored")
 
 
 def _chunks(all_: _Field, size: Size) -> Iterator[Figure]:
@@ -150,8 +150,6 @@ def _chunks(all_: _Field, size: Size) -> Iterator[Figure]:
     ours = all_.ours.chunk - all_.bare.chunk
     told = all_.beside(ours, lambda each: each.chunk, "µs")
     yield Figure("a chunk beyond bare", ours, "µs", 15.0, f"{told}; {size.rounds} × {size.chunks} chunks each")
-    alone = all_.ours.chunk - all_.backend.chunk
-    yield Figure("a chunk, the router alone", alone, "µs", None, "beyond our backend without it")
 
 
 def _held(all_: _Field, size: Size) -> Iterator[Figure]:
@@ -184,7 +182,6 @@ def _running() -> Iterator[_Field]:
             )
             for kind, name in (
                 ("bare", "bare httpx2"),
-                ("backend", "our backend"),
                 ("router", "ours"),
                 ("egress", "ours to elsewhere"),
             )
@@ -196,7 +193,7 @@ def _running() -> Iterator[_Field]:
             peer = Client("LiteLLM", stack.enter_context(_process(argv, quiet=True)))
         except (OSError, subprocess.CalledProcessError) as error:
             problem = f"LiteLLM cannot be installed here: {error}"
-        yield _Field(made["bare"], made["backend"], made["router"], made["egress"], peer, problem)
+        yield _Field(made["bare"], made["router"], made["egress"], peer, problem)
 
 
 @contextmanager
