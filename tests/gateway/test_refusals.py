@@ -141,9 +141,13 @@ async def test_what_the_budget_does_not_pay_is_forbidden(doors: House) -> None:
 
 
 async def test_when_nobody_answers_the_client_hears_when_to_come_back(doors: House) -> None:
-    """The time is that of the first breaker that closes again; before any byte it is a plain error, also streamed."""
+    """The time is that of the first breaker that closes again; before any byte it is a plain error, also streamed.
+
+    Asked for what is to be filled in, because a chat would wait for the breaker itself.
+    """
     for stream in (False, True):
-        said = await doors.curl("/v1/chat/completions", body={**CHAT, "model": "route:nobody", "stream": stream})
+        body = {"model": "route:nobody", "prompt": "x = ", "suffix": "", "stream": stream}
+        said = await doors.curl("/v1/completions", body=body)
         assert (said.status, said.code) == (503, "no_backend")
         assert 1 <= int(said.headers["retry-after"]) <= 60
         assert said.headers["content-type"] == "application/json"
