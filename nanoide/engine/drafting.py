@@ -21,7 +21,10 @@ MEMORY = 0.8
 GROW = 4
 """So many drafts of a size that were all right, and the next larger one is tried: what it costs is only known then."""
 
-RETRY = 16
+GAIN = 1.25
+"""Times as fast as without drafts, as far as is known: below that larger ones are not tried, what they cost is much."""
+
+RETRY = 48
 """Places for a draft that are passed over while drafts do not pay, before one is tried again."""
 
 REACH = 8192
@@ -83,6 +86,6 @@ class Drafter:
             tokens = sum(right**count for count in range(size + 1))
             if tokens * alone > gain * cost(size + 1):
                 best, gain = size, tokens * alone / cost(size + 1)
-        if best in SIZES[:-1] and self._streak % (GROW + 1) == GROW:
+        if best in SIZES[:-1] and gain >= GAIN and self._streak % (GROW + 1) == GROW:
             return SIZES[SIZES.index(best) + 1]
         return best

@@ -66,93 +66,76 @@ def prompt(kind: str, number: int) -> tuple[str, str]:
 
 
 class Side:
-    """An engine that drafts or not, and what its answers took."""
+    """An engine that drafts or not, and what its answers took after their first tokens."""
 
     def __init__(self, model: str, library: Library, *, drafts: bool) -> None:
         # The prefix stands last, so that an answer goes on from its last word.
         self._runner = Runner(Load(path=model, fim="spm"), library, cores=2, memory=lambda: 0, drafts=drafts)
-        self._replies = list[Reply]()
-        self._drafted = (0, 0)
-        self._took: dict[int, list[float]] = {}
-        """By rows: seconds of each step after the first tokens."""
-        self.right = (0, 0)
-        """Tokens that were drafted, and those that were right."""
+        self.seconds = list[float]()
+        """Of each answer."""
+        self.rows: dict[int, list[float]] = {}
+        """By rows: seconds of each step."""
+        self.drafted, self.right = 0, 0
+        """Tokens."""
 
-    def begin(self, before: str) -> None:
-        """Ask, up to the first token."""
-        fill = Fill(prefix=before)
-        failed = self._runner.add(Job(id=1, key="copy", fill=fill, max_output=OUTPUT, priority="completion"))
+    def answer(self, before: str) -> str:
+        """What comes after `before`."""
+        runner, replies = self._runner, list[Reply]()
+        failed = runner.add(Job(id=1, fill=Fill(prefix=before), max_output=OUTPUT, priority="completion"))
         assert failed is None, failed
-        self._replies = list[Reply]()
-        while not any(isinstance(each, Piece) for each in self._replies):
-            self._runner.step(self._replies)
-        self._drafted = self._runner.drafted
-
-    def step(self) -> bool:
-        """Take a step; False when there is none left."""
-        if not self._runner.busy:
-            return False
-        begun, before = time.perf_counter(), self._runner.drafted[0]
-        self._runner.step(self._replies)
-        rows = 1 + self._runner.drafted[0] - before
-        self._took.setdefault(rows, []).append(time.perf_counter() - begun)
-        return True
+        while not any(isinstance(each, Piece) for each in replies):
+            runner.step(replies)
+        steps, (drafted, right) = list[tuple[int, float]](), runner.drafted
+        while runner.busy:
+            begun, known = time.perf_counter(), runner.drafted[0]
+            runner.step(replies)
+            steps.append((1 + runner.drafted[0] - known, time.perf_counter() - begun))
+        assert isinstance(replies[-1], Done)
+        runner.release("#1")
+        self.seconds.append(sum(seconds for _, seconds in steps))
+        for rows, seconds in steps:
+            self.rows.setdefault(rows, []).append(seconds)
+        self.drafted += runner.drafted[0] - drafted
+        self.right += runner.drafted[1] - right
+        return "".join(each.text for each in replies if isinstance(each, Piece))
 
     @property
     def steps(self) -> int:
         """After the first tokens."""
-        return sum(map(len, self._took.values()))
+        return sum(map(len, self.rows.values()))
 
     @property
-    def seconds(self) -> float:
-        """Of these steps, each as long as the median of its rows: what else runs makes single ones far longer."""
-        return sum(len(each) * median(each) for each in self._took.values())
-
-    @property
-    def rows(self) -> str:
+    def told(self) -> str:
         """Milliseconds of a step, by its rows."""
-        return ", ".join(f"{rows}: {median(each) * 1000:.0f}" for rows, each in sorted(self._took.items()))
-
-    def end(self) -> str:
-        """The whole text."""
-        assert isinstance(self._replies[-1], Done)
-        self._runner.release("copy")
-        then, now = self._drafted, self._runner.drafted
-        self.right = (self.right[0] + now[0] - then[0], self.right[1] + now[1] - then[1])
-        return "".join(each.text for each in self._replies if isinstance(each, Piece))
+        return ", ".join(f"{rows}: {median(each) * 1000:.0f}" for rows, each in sorted(self.rows.items()))
 
     def clear(self) -> None:
         """Count from here on."""
-        self._took, self.right = {}, (0, 0)
+        self.seconds, self.rows, self.drafted, self.right = [], {}, 0, 0
 
 
 def measure(model: str, count: int) -> dict[str, dict[str, Any]]:
-    """For each kind of copy: tokens a second with and without drafts, and what came of them.
-
-    Both take their steps in turn: what else runs on the machine slows both.
-    """
+    """For each kind of copy: how many times as fast drafts are in the median of all answers, and what came of them."""
     library = Library(lambda line: None)
     sides = off, on = [Side(model, library, drafts=drafts) for drafts in (False, True)]
     found = dict[str, dict[str, Any]]()
     for at, kind in enumerate(["warm", *KINDS]):
         same = True
-        for number in range(count):
+        for number in range(1 if kind == "warm" else count):
             before, expected = prompt(kind, 100 * at + number)
-            for side in sides:
-                side.begin(before)
-            while any(list(map(Side.step, sides))):
-                pass
-            same = same and [side.end() for side in sides] == [expected] * 2
-        said = count * (OUTPUT - 1)
+            # One right after the other, each first in turn: what else runs slows both.
+            for side in sides if number % 2 else sides[::-1]:
+                same = side.answer(before) == expected and same
+        gains = [without / drafting for without, drafting in zip(off.seconds, on.seconds, strict=True)]
         found[kind] = {
-            "gain": off.seconds / on.seconds,
-            "with": said / on.seconds,
-            "without": said / off.seconds,
+            "gain": median(gains),
+            "with": (OUTPUT - 1) / median(on.seconds),
+            "without": (OUTPUT - 1) / median(off.seconds),
             "steps_with": on.steps,
             "steps_without": off.steps,
-            "right": on.right[1] / max(1, on.right[0]),
+            "right": on.right / max(1, on.drafted),
             "same": same,
-            "rows": f"{off.rows} beside {on.rows}",
+            "rows": f"{off.told} beside {on.told}",
         }
         for side in sides:
             side.clear()
