@@ -49,7 +49,8 @@ def listen(host: str, port: int) -> socket.socket:
         raise UsageError(
             f"the gateway does not listen on {host!r}", hint=f"it listens on {LOOPBACK} only; leave --host out"
         )
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # TCP by name: asyncio sets TCP_NODELAY only then, and without it every answer waits 40 ms for an ACK.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((LOOPBACK, port))

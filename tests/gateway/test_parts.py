@@ -1,7 +1,9 @@
 """The pure parts: the guard, what clients send, what they are told, the counts, the token's file."""
 
+import asyncio
 import json
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -274,6 +276,27 @@ def test_only_loopback_is_listened_on(host: str) -> None:
     """Anything else is refused before a port is taken."""
     with pytest.raises(UsageError, match="does not listen"):
         listen(host, 0)
+
+
+async def test_an_answer_does_not_wait_for_the_one_before_to_be_acknowledged() -> None:
+    """What is accepted sends small pieces at once: asyncio sees that it is TCP."""
+    held: list[int] = []
+    asked_for = asyncio.Event()
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted = writer.get_extra_info("socket")
+        held.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        asked_for.set()
+        writer.close()
+
+    listening = listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    async with await asyncio.start_server(accept, sock=listening):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        await asked_for.wait()
+        writer.close()
+        await writer.wait_closed()
+    assert held == [1]
 
 
 def test_a_port_in_use_is_told() -> None:
