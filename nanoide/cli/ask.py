@@ -118,7 +118,7 @@ async def _check_given(connection: "Connection", request: Ask) -> None:
 async def _follow(connection: "Connection", asking: "Asking", request: Ask, *, as_json: bool) -> int:
     told = Telling(asking.asked.session)
     paper = None if as_json else _Paper()
-    noted = ""
+    noted = set[str]()
     questioner = Questioner(connection)
     async for event in asking.events():
         told.hear(event)
@@ -131,9 +131,9 @@ async def _follow(connection: "Connection", asking: "Asking", request: Ask, *, a
                 reason = f": {event.reason}" if event.reason else ""
                 if event.after:
                     went_on = f"went on with {event.backend}{reason}"
-                    if went_on != noted:
+                    if went_on not in noted:
                         printer.note(went_on, below=paper is not None and paper.open)
-                    noted = went_on
+                    noted.add(went_on)
                 else:
                     printer.note(f"{event.backend}{reason}")
             case TextArrived() if paper is not None and request.document is None:

@@ -306,9 +306,7 @@ def _start(session: Session, event: TurnStarted) -> dict[str, object]:
 
 
 def sewn(seams: tuple[Seam, ...], seam: Seam) -> tuple[Seam, ...]:
-    """`seams` with one more. Told again it is the same; at the same place only who went on at last counts."""
-    if any((each.after, each.backend) == (seam.after, seam.backend) for each in seams):
-        return seams
+    """`seams` with one more. At the same place what was told last counts: who goes on at last, and why."""
     return (*(each for each in seams if each.after < seam.after), seam)
 
 

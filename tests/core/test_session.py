@@ -195,11 +195,11 @@ def test_a_list_follows_every_event(events: list[SessionEvent]) -> None:
 
 
 def test_a_rung_that_goes_on_leaves_the_text_and_a_seam() -> None:
-    """Told again it is one seam; who goes on after another failed at the same place takes its place."""
+    """At the same place what is told last counts: it may have to wait before it goes on, or fail itself."""
     on = msgspec.structs.replace(STARTED, backend="b", reason="a: broke", after=5)
     text = TextArrived(session=ONE, at=SOON, turn=TURN, offset=0, text="hello")
     waits = msgspec.structs.replace(on, reason="loads the model")
-    (turn,) = fold(ASKED, STARTED, text, on, waits).turns
+    (turn,) = fold(ASKED, STARTED, text, waits, on).turns
     assert (turn.text, turn.backend, turn.seams) == ("hello", "b", (Seam(5, "b", "a: broke"),))
     third = msgspec.structs.replace(on, backend="c", reason="b: no connection")
     more = TextArrived(session=ONE, at=SOON, turn=TURN, offset=5, text=" world")

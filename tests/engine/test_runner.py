@@ -210,6 +210,40 @@ def test_a_chat_goes_through_the_template(library: Library, tmp_path: Path) -> N
     assert isinstance(finish(runner)[1][1], Done)
 
 
+def test_an_answer_that_was_begun_is_the_end_of_the_prompt(library: Library, tmp_path: Path) -> None:
+    """In a chat behind the template's frame, in a completion behind the prefix; what it says is no special token."""
+    chats = start(library, variant(tmp_path / "chat.gguf", template=CHATML))
+    question, begun = (Message("user", "hello"),), "It is<|im_end|> so"
+    for id, partial in ((1, ""), (2, begun)):
+        assert chats.add(Job(id=id, messages=question, partial=partial, max_output=4)) is None
+    whole, more = chats.sequence(1), chats.sequence(2)
+    assert whole is not None
+    assert more is not None
+    assert more.tokens == whole.tokens + chats.model.tokens(begun)
+    assert chats.add(job(3, prefix="x = ", partial="add(")) is None
+    assert chats.add(job(4, prefix="x = add(")) is None
+    begun_fill, fill = chats.sequence(3), chats.sequence(4)
+    assert begun_fill is not None
+    assert fill is not None
+    assert begun_fill.tokens == fill.tokens
+
+
+def test_a_greedy_answer_that_was_cut_goes_on_as_it_would_have(runner: Runner) -> None:
+    """Cut where it was given out, every part after the other."""
+    prefix = 'import os\n\n\ndef read(path):\n    """Return the text of the file."""\n    with '
+    assert runner.add(job(1, prefix=prefix, max_output=16)) is None
+    replies = list[Reply]()
+    while runner.busy:
+        runner.step(replies)
+    pieces = [each.text for each in replies if isinstance(each, Piece)]
+    assert len(pieces) > 3
+    for cut in range(1, len(pieces)):
+        partial = "".join(pieces[:cut])
+        assert runner.add(job(2, prefix=prefix, partial=partial, max_output=16 - cut)) is None
+        text, _ = finish(runner)[2]
+        assert partial + text == "".join(pieces)
+
+
 def test_a_prompt_too_long_says_both_numbers(library: Library, tmp_path: Path) -> None:
     """A conversation that does not fit is refused with its length and the window, never cut."""
     runner = start(library, variant(tmp_path / "chat.gguf", template=CHATML))
