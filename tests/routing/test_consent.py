@@ -11,6 +11,7 @@ from nanoide import wire
 from nanoide.client.asking import Asking
 from nanoide.client.connection import Connection
 from nanoide.client.launch import connect
+from nanoide.core.chat import Document
 from nanoide.core.errors import UnknownName, UsageError
 from nanoide.core.events import (
     ConsentAsked,
@@ -283,6 +284,15 @@ async def test_a_file_that_is_hidden_never_leaves(house: House, file: str, why: 
     assert answered(await house.turn(house.ask(file))) == "reflex"
     assert house.server.requests == []
     assert answered(await house.turn(house.ask())) == "far"
+
+
+async def test_a_hidden_file_is_not_completed_elsewhere(house: House) -> None:
+    """Inline completion takes the same way out."""
+    await house.reload(config(house.server, egress="remote"))
+    for name, served in ((".env", 0), ("notes.local", 0), ("fold.py", 1)):
+        document = Document(path=name, text="x = ", line=0, character=4)
+        done = await house.hub.call(wire.Complete(document, folder=str(house.folder)))
+        assert (len(house.server.requests), done.backend == "far") == (served, bool(served)), done
 
 
 async def test_an_answer_about_a_hidden_file_does_not_leave_as_history(house: House) -> None:

@@ -1,8 +1,11 @@
 import ast
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 
 import pytest
+from msgspec.structs import replace
 
 import nanoide.routing
 from nanoide.backends.scripted import ScriptedBackend
@@ -11,8 +14,10 @@ from nanoide.core.errors import BudgetRefused, PolicyRefused, StoreError
 from nanoide.core.events import ConsentChoice
 from nanoide.core.policy import Egress, Where
 from nanoide.core.usage import NANO, Price
+from nanoide.routing import egress
 from nanoide.routing.budget import Purse
-from nanoide.routing.egress import Customs, Departure, Gate, Held, Pass, what_leaves
+from nanoide.routing.egress import LARGE, Customs, Departure, Gate, Held, Pass, what_leaves
+from nanoide.routing.redact import Redactor
 from nanoide.settings import Budget
 from nanoide.wire import EgressLine
 
@@ -171,6 +176,65 @@ async def test_nothing_leaves_when_the_audit_cannot_be_written() -> None:
     with pytest.raises(StoreError):
         await _send(border.gate, leave)
     assert border.backend.prompts == []
+
+
+async def test_a_large_prompt_is_looked_through_beside_the_event_loop() -> None:
+    """Nothing else waits meanwhile, and what comes out is the same."""
+    border = Border()
+    threads: set[int] = set()
+    redact = Redactor.prompt
+
+    class Watched(Redactor):
+        def prompt(self, prompt: Prompt) -> tuple[Prompt, tuple[str, ...]]:
+            threads.add(threading.get_ident())
+            return redact(self, prompt)
+
+    border.gate.customs._redactor = Watched()  # pyright: ignore[reportPrivateUsage]
+    border.gate.customs._looked = monotonic()  # pyright: ignore[reportPrivateUsage]
+    await _send(border.gate, await border.gate.clear(_prompt(text=f"{'x ' * LARGE}{SECRET}"), None))
+    assert border.backend.prompts[0].messages[0].text.endswith("x [hidden: GitHub token]")
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+async def test_a_key_that_was_replaced_is_known_a_minute_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys that we hold are read anew."""
+    border = Border()
+    keys = ["first-key-of-mine"]
+
+    async def held() -> list[str]:
+        return list(keys)
+
+    border.gate.customs._held = held  # pyright: ignore[reportPrivateUsage]
+    text = "first-key-of-mine second-key-of-mine"
+    assert (await border.gate.customs.examine(_prompt(text=text)))[0].messages[0].text.endswith("second-key-of-mine")
+    keys.append("second-key-of-mine")
+    monkeypatch.setattr(egress, "LOOK_AGAIN", 0.0)
+    assert (await border.gate.customs.examine(_prompt(text=text)))[0].messages[0].text == "[hidden: key] [hidden: key]"
+
+
+async def test_a_file_that_stays_holds_the_prompt_back_before_anything_is_asked(tmp_path: Path) -> None:
+    """A backend elsewhere does not get it, one here does; nobody is asked and nothing is reserved."""
+    (tmp_path / ".env").write_text("x")
+    prompt = replace(_prompt("ask"), files=(str(tmp_path / "a.py"), str(tmp_path / ".env")))
+    border = Border()
+    held = await border.gate.clear(prompt, border.consent)
+    assert isinstance(held, Held)
+    assert held.why == f"'{tmp_path}/.env' stays on this machine: by its name it holds secrets"
+    assert border.happened == []
+    here = Border(where="device")
+    await _send(here.gate, await here.gate.clear(prompt, None))
+
+
+def test_a_yes_is_bound_to_text_receiver_and_price() -> None:
+    """Whatever changes, it is another question."""
+    one = Departure("far", "h", "remote", "a.py", 10, (), 5, content="x")
+    others = [
+        replace(one, backend="b"), replace(one, host="i"), replace(one, tokens=11), replace(one, hidden=("k",)),
+        replace(one, cost_nano=6), replace(one, over="budget"), replace(one, content="y"), replace(one, what="b.py"),
+    ]  # fmt: skip
+    assert len({each.digest for each in (one, *others)}) == 9
+    assert one.digest == replace(one).digest
 
 
 async def test_a_backend_here_gets_the_prompt_as_it_is() -> None:
