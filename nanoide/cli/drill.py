@@ -144,7 +144,8 @@ def _sample(plan: DrillPlan, folder: str, code: str, label: str) -> Ask:
         line = head.count("\n")
         place = Document(path="", text=head, line=line, character=len(head.split("\n")[line]), language="python")
         ask = Ask(skill="inline-completion", folder=folder, document=place)
-    return replace(ask, interactive=False, ambient=True, priority="ambient")
+    # Ambient as a session, which needs nobody; as work it would be given to a cheaper rung, and tell nothing.
+    return replace(ask, interactive=False, ambient=True, priority="background")
 
 
 def _report(drill: _Drill, plan: DrillPlan, *, as_json: bool) -> None:

@@ -137,7 +137,7 @@ class Watch:
                 return f"{case.session}: goes on with {event.backend}" if moved else ""
             case TextArrived():
                 case.spoke = True
-                if case.hit is not None and case.next_text is None and case.rung != self._backend:
+                if case.next_text is None and case.rung not in {"", self._backend}:
                     case.next_text = event.at
             case ConsentAsked():
                 case.outcome = "asks you"
@@ -167,7 +167,11 @@ class Watch:
             case.why = attempt.reason.removeprefix(f"{MARK}: ")
             if case.hit is None:
                 case.hit = event.at if case.broken else event.at - timedelta(milliseconds=attempt.ms)
-            return f"{case.session}: {case.why}"
+                if case.next_text is not None and case.next_text < case.hit:
+                    case.next_text = None  # from before: another rung broke off, and this one was to go on
+            # What passes by may be heard before what is stored first: the next rung may have begun already.
+            on = "" if case.rung in {"", self._backend} else f"; goes on with {case.rung}"
+            return f"{case.session}: {case.why}{on}"
         if case.hit is None and attempt.reason.startswith(f"{self._backend}: "):
             case.why = attempt.reason.removeprefix(f"{self._backend}: ")
         if case.hit is not None and case.next_text is None and attempt.ttft_ms is not None:

@@ -51,7 +51,6 @@ class SetUpScreen(ModalScreen[str | None]):
         """The offers, and below them exactly what would be appended."""
         with Vertical() as box:
             box.border_title = Content("Set up what this machine offers")
-            box.border_subtitle = Content("space choose   enter write   esc leave")
             with VerticalScroll(id="setup-offers"):
                 yield Static("", id="setup-choice", markup=False)
             with VerticalScroll(id="setup-preview"):
@@ -123,7 +122,12 @@ class SetUpScreen(ModalScreen[str | None]):
     def _show(self) -> None:
         width = max(20, min(108, self.size.width * 96 // 100) - 4)
         self.query_one("#setup-choice", Static).update(self._choice(width))
-        self.query_one("#setup-lines", Static).update(Content("\n").join(self._preview(width)))
+        lines = self._preview(width)
+        self.query_one("#setup-lines", Static).update(Content("\n").join(lines))
+        room = max(3, self.size.height * 94 // 100 - 2 - min(10, len(self._offers)))
+        self.query_one("#setup-preview", VerticalScroll).styles.max_height = room
+        more = "   pgdn more lines" if len(lines) > room else ""
+        self.query_one(Vertical).border_subtitle = Content(f"space choose{more}   enter write   esc leave")
 
     def _choice(self, width: int) -> Content:
         column = min(max(len(clean_line(each.title)) for each in self._offers) + 2, width // 2)

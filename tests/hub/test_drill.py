@@ -98,9 +98,10 @@ async def test_sessions_go_on_while_a_backend_is_cut_off_and_it_comes_back(paths
                 status = await hub.call(wire.ReadStatus())
                 assert (status.mode, status.mode_backend) == ("degraded", "far")
                 assert "drill" in status.mode_reason
-                for request in (wire.Drill(backend="near"), wire.PlanDrill()):
-                    with pytest.raises(UsageError, match="a drill on 'far' is under way"):
-                        await hub.call(request)
+                with pytest.raises(UsageError, match="a drill on 'far' is under way"):
+                    await hub.call(wire.Drill(backend="near"))
+                with pytest.raises(UsageError, match="a drill on 'far' is under way"):
+                    await hub.call(wire.PlanDrill())
                 egress = await hub.call(wire.ReadEgress())
                 assert [line.backend for line in egress] == ["far"]
             assert isinstance((await asyncio.gather(drilling, return_exceptions=True))[0], HubError)

@@ -63,7 +63,7 @@ async def test_the_mode_has_a_place_of_its_own_and_counts_down() -> None:
         on.hub.say(replace(SHORT, tokens_per_min=1_234_567, today_nano=99_000_000_000))
         await on.until(lambda: "1,234,567" in on.text())
         assert _line(on).index("degraded") == place
-        on.app.status._clock = lambda: NOW + timedelta(seconds=4)
+        on.app.status._clock = lambda: NOW + timedelta(seconds=4)  # pyright: ignore[reportPrivateUsage]
         on.app.status.tick()
         await on.until(lambda: "tried again in  8 s" in on.text())
         assert _line(on).index("degraded") == place
