@@ -1,6 +1,6 @@
 """A router over given backends, and everything that comes out of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 from msgspec.structs import replace
@@ -9,9 +9,11 @@ from nanoide.backends.base import Backend
 from nanoide.core.chat import Attempt, Context, End, Message, Prompt, Reflex, RoutedChunk, Rung, Text
 from nanoide.core.events import ConsentChoice
 from nanoide.core.policy import Egress
+from nanoide.routing.conditions import Conditions, Machine
 from nanoide.routing.cutter import Cutter
 from nanoide.routing.egress import Departure
 from nanoide.routing.failover import Router
+from nanoide.routing.memory import Memory
 from nanoide.settings import BackendTable, Budget, Route, Settings
 from nanoide.wire import EgressLine
 
@@ -28,7 +30,12 @@ class Rig:
         tables: Sequence[BackendTable] = (),
         budget: Budget | None = None,
         spent: int = 0,
+        clock: Callable[[], float] | None = None,
+        hedge: bool = False,
+        memory: Memory | None = None,
+        conditions: Conditions | None = None,
     ) -> None:
+        """The router's time is `now`, which a test moves, unless there is a `clock`; `conditions` of the machine."""
         self.now = 1_000.0
         self.attempts: list[Attempt] = []
         self.audit: list[EgressLine] = []
@@ -41,7 +48,7 @@ class Rig:
             for each in backends
             if each.name not in told
         )
-        route = Route(ladder=tuple(each.name for each in backends), egress=egress)
+        route = Route(ladder=tuple(each.name for each in backends), egress=egress, hedge=hedge)
         settings = Settings(backend=(*tables, *others), route={"default": route}, budget=budget or Budget())
 
         async def audit(line: EgressLine) -> None:
@@ -55,8 +62,10 @@ class Rig:
             settings,
             audit=audit,
             spent=today,
-            clock=lambda: self.now,
+            clock=clock or (lambda: self.now),
             cutter=self.cutter,
+            memory=memory,
+            machine=Machine(lambda: conditions or Conditions()),
         )
 
     async def consent(self, departure: Departure) -> ConsentChoice:
