@@ -119,7 +119,8 @@ class Server:
     def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> "httpcore2.Request":
         import httpcore2
 
-        whole = {"host": self.address, "accept-encoding": "identity", "user-agent": "nanoide", **headers}
+        host = self.address if self.address.isascii() else self.address.encode("idna").decode()
+        whole = {"host": host, "accept-encoding": "identity", "user-agent": "nanoide", **headers}
         if body is not None:
             whole["content-length"] = str(len(body))
         return httpcore2.Request(

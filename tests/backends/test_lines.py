@@ -13,7 +13,7 @@ from nanoide.backends.openai import OpenAIBackend
 from nanoide.core.chat import Message, Prompt, Text
 from nanoide.core.errors import BackendError
 from nanoide.settings import BackendTable, Timeout
-from tests.backends.servers import Running, Script, chat, hang_up, read, serve, stream
+from tests.backends.servers import Running, Script, chat, hang_up, read, respond, serve, stream
 
 GOOD = stream(*chat("fine"), "[DONE]")
 
@@ -254,3 +254,32 @@ async def test_a_handshake_without_an_answer_ends_at_the_limit_for_connecting() 
     await over.wait()
     server.close()
     await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("url", "outcome", "words"),
+    [
+        ("http://bücher.invalid/v1", "connect_error", "no connection: bücher.invalid is not known"),
+        ("http://a..b/v1", "connect_error", "'a..b' is no proper address"),
+        ("http://" + "ü" * 80 + "/v1", "connect_error", "is no proper address"),
+    ],
+    ids=["unknown", "empty label", "label too long"],
+)
+async def test_an_address_that_leads_nowhere_is_told_as_such(url: str, outcome: str, words: str) -> None:
+    """Also one that is no name at all."""
+    box = _backend(Running(url, 0))
+    with pytest.raises(BackendError) as caught:
+        await _ask(box)
+    await box.aclose()
+    assert caught.value.outcome == outcome
+    assert words in caught.value.message
+
+
+async def test_an_encoding_that_nobody_asked_for_is_told() -> None:
+    """Plain text was asked for; compressed events cannot come one by one."""
+    async with serve(respond(200, "x", ["content-encoding: gzip"])) as server:
+        box = _backend(server)
+        with pytest.raises(BackendError, match="encodes its answers as 'gzip'") as caught:
+            await _ask(box)
+        await box.aclose()
+    assert caught.value.outcome == "protocol"
