@@ -4,15 +4,17 @@ import asyncio
 import os
 import re
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
+from time import monotonic
 
 from msgspec.structs import replace
 
 from nanoide.backends.llama import LlamaBackend
 from nanoide.backends.reflex import ReflexBackend
-from nanoide.core.chat import Context, Fill, Reflex, Text
+from nanoide.core.chat import Attempt, Context, Fill, Reflex, Rung, Text
 from nanoide.paths import bundled_model
 from nanoide.settings import BackendTable
 from tests.backends.servers import closed_port
@@ -35,6 +37,7 @@ def plays() -> Mapping[str, Callable[[Kind, Path], Awaitable[Seen]]]:
     return {
         "both backends down": both_down,
         "both backends down, the skill has a reflex": both_down_with_a_reflex,
+        f"down, then back again, under {CALLERS} callers": outage,
         f"flapping: fails every second request, {TURNS} turns": flapping,
         "local engine killed before its first token": engine_killed_before_a_word,
         "local engine killed in mid-stream": engine_killed_in_mid_stream,
@@ -82,6 +85,59 @@ async def flapping(kind: Kind, folder: Path) -> Seen:
         rung=said[-1].rungs[-1].backend,
         attempts=tried(rig),
         ledger=(f"{len(ledger)} rows",),
+    )
+
+
+async def outage(kind: Kind, folder: Path) -> Seen:
+    """The only backend is overloaded for a moment; who asks meanwhile waits, and one of them tries it."""
+    down, all_wait = asyncio.Event(), asyncio.Event()
+    waiting: set[int] = set()
+    probes = 0
+
+    async def refuses(voice: Voice) -> None:
+        voice.refuse(503, {}, "retry-after-ms: 700")
+
+    async def comes_back(voice: Voice) -> None:
+        nonlocal probes
+        await all_wait.wait()
+        probes = len(server.book) - 1
+        await answers(voice)
+
+    async with serving(kind, refuses, comes_back, answers) as server:
+        only, table = backend(kind, "first", server.url)
+        rig = Rig(only, tables=[table], clock=monotonic)
+
+        def record(attempt: Attempt) -> None:
+            rig.attempts.append(attempt)
+            down.set()
+
+        async def call(number: int) -> Answer:
+            answer = Answer()
+            async with aclosing(rig.router.stream(QUESTION, record=record)) as chunks:
+                async for chunk in chunks:
+                    answer.add(chunk)
+                    if isinstance(chunk, Rung) and "another turn tries" in chunk.reason:
+                        waiting.add(number)
+                        if len(waiting) == CALLERS - 1:
+                            all_wait.set()
+            return answer
+
+        try:
+            begun = asyncio.create_task(call(0))
+            await down.wait()
+            said = await asyncio.gather(begun, *(call(number) for number in range(1, CALLERS)))
+            ledger = await booked(rig, folder)
+        finally:
+            await rig.router.aclose()
+    exact = sum(each.text == ANSWER for each in said)
+    outcomes = Counter(tried(rig))
+    reasons = {rung.reason for each in said for rung in each.rungs}
+    return Seen(
+        sees=f"{exact} of {CALLERS} answers whole, exact",
+        why=next((steady(each) for each in reasons if "another turn tries" in each), ""),
+        rung="first",
+        attempts=tuple(f"{count} × {outcome}" for outcome, count in reversed(outcomes.most_common())),
+        ledger=(f"{len(ledger)} rows, {probes} probe",),
     )
 
 

@@ -152,6 +152,6 @@ def _why(answer: Answer) -> str:
 
 
 def steady(text: str) -> str:
-    """Without what differs from run to run: ports, and the seconds of a date."""
+    """Without what differs from run to run: ports, and the last of the seconds to a date."""
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:…", text)
-    return re.sub(r"again in (\d+) s", lambda found: f"again in {round(int(found[1]), -1)} s", text)
+    return re.sub(r"again in (\d{3,}) s", lambda found: f"again in {round(int(found[1]), -1)} s", text)

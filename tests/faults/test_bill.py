@@ -92,7 +92,7 @@ async def test_the_bill_is_the_servers_own_count(kind: Kind, tmp_path: Path) -> 
             name = str(number)
             rig.now += BETWEEN
             leaves_after = dice.randrange(1, 6) if dice.random() < 0.1 else None
-            prompt = replace(QUESTION, messages=(Message("user", f"What of {name}"),))
+            prompt = replace(QUESTION, messages=(Message("user", f"What of {name}"),), priority="completion")
             answer, pieces = Answer(), 0
 
             def record(attempt: Attempt) -> None:

@@ -290,6 +290,16 @@ def _more() -> Iterator[tuple[str, Seen]]:
         ),
     )
     yield (
+        "down, then back again, under 50 callers",
+        Seen(
+            sees="50 of 50 answers whole, exact",
+            why="waits for first, which another turn tries: overloaded (503), again in 1 s",
+            rung="first",
+            attempts=("1 × first overloaded", "50 × first ok"),
+            ledger=("51 rows, 1 probe",),
+        ),
+    )
+    yield (
         "flapping: fails every second request, 8 turns",
         Seen(
             sees="8 of 8 answers whole, exact",
