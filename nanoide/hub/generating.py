@@ -101,7 +101,7 @@ class _Answer:
                 at=now().isoformat(),
                 turn=self._turn,
                 number=len(self.attempts),
-                session="",
+                session=self._ask.session,
                 skill=skill,
                 project="",
                 branch="",

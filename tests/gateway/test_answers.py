@@ -166,6 +166,18 @@ async def test_a_rung_that_fails_is_left_and_the_client_sees_one_clean_stream(do
     assert (rows[0].attempt.backend, rows[0].attempt.outcome) == ("ready", "ok")
 
 
+async def test_a_conversation_is_one_session_of_the_ledger(doors: House) -> None:
+    """By the client's own key for it, so that the caps of a session hold for it too; without one it is nobody's."""
+    async with doors.client() as client:
+        for key in ("a chat", "a chat"):
+            await client.chat.completions.create(model="backend:ready", messages=HI, prompt_cache_key=key)
+        await client.chat.completions.create(model="backend:ready", messages=HI)
+    none, second, first = await doors.ledger(3)
+    assert none.session == ""
+    assert second.session == first.session
+    assert first.session.startswith("gateway-")
+
+
 async def test_nobody_is_asked_about_what_would_leave(doors: House) -> None:
     """The policy "ask" passes remote rungs over; what is here answers."""
     async with doors.client() as client:
