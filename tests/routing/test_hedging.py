@@ -232,6 +232,7 @@ async def test_a_thousand_turns_that_grow_ever_slower_ask_five_in_a_hundred_twic
         answers += [answer.text for answer in await asyncio.gather(*(rig.ask() for _ in range(10)))]
     assert set(answers) == {"one", "two"}
     assert 10 <= len(two.prompts) <= 50
-    assert len(rig.attempts) == 1_000 + len(two.prompts)
+    asked = len(one.prompts) + len(two.prompts)
+    assert asked <= len(rig.attempts) <= 1_050, "one may be left before its request went out"
     assert sum(attempt.outcome == "ok" for attempt in rig.attempts) == 1_000
-    assert one.finished + two.finished == len(rig.attempts)
+    assert one.finished + two.finished == asked
