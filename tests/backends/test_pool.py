@@ -357,3 +357,27 @@ async def test_whom_a_prompt_may_go_to_is_told_whole() -> None:
     pool = Pool(table, [OpenAIBackend(each, lambda: "") for each in table.replicas()])
     assert (pool.where, pool.host) == ("lan", "10.0.0.1:8000, 10.0.0.2:8000")
     await pool.aclose()
+
+
+async def test_a_replica_that_dies_under_many_turns_costs_only_those_that_were_on_their_way_to_it() -> None:
+    """Sixty turns at once, twice: each is answered once, and the second time nobody is sent to the dead one."""
+    port = await closed_port()
+    async with serve(good("alive")) as alive, serve(good("below")) as below:
+        table = _table([f"http://127.0.0.1:{port}/v1", alive.url])
+        pool = Pool(table, [OpenAIBackend(each, lambda: "") for each in table.replicas()])
+        under = BackendTable(name="under", kind="openai", base_url=below.url, model="m", timeout=PATIENT)
+        rig = Rig(pool, OpenAIBackend(under, lambda: ""), tables=[table, under])
+
+        async def turns() -> list[str]:
+            asked = (rig.ask(replace(PROMPT, session=str(number))) for number in range(60))
+            return [each.text for each in await asyncio.gather(*asked)]
+
+        first = await turns()
+        assert set(first) == {"alive", "below"}
+        assert first.count("below") <= 30
+        assert await turns() == ["alive"] * 60
+        failed = [each for each in rig.attempts if each.outcome != "ok"]
+        assert {each.outcome for each in failed} == {"connect_error"}
+        assert len(failed) == first.count("below") == len(below.requests)
+        assert pool.health().running == 0
+        await rig.router.aclose()
