@@ -140,7 +140,8 @@ class Answer:
     def _break(self, said: str) -> None:
         """A mark, in the middle of a line perhaps: what the line began with still decides what the rest of it is."""
         self._lead, self._rest = self._lead + self._rest, ""
-        self._lines.append(((fit(said, self._width), "fact"),))
+        first, *more = wrap(said, self._width - _INDENT)
+        self._lines += [line_of((first, "fact")), *(line_of((" " * _INDENT + line, "fact")) for line in more)]
         self._standing = len(self._lines)
 
     @property

@@ -26,7 +26,8 @@ REST = "time are gone."
 GOES_ON = stream(*chat(HALF[-40:], REST), "[DONE]")
 
 
-async def _ladder(hub: Connection, paths: Paths, first: str, second: str) -> None:
+async def ladder_of_two(hub: Connection, paths: Paths, first: str, second: str) -> None:
+    """Two servers in config.toml, taken up by the hub."""
     backend = '[[backend]]\nname = "{}"\nkind = "openai"\nbase_url = "{}"\nmodel = "m"\nwhere = "device"\n'
     ladder = '[route.default]\nladder = ["sonnet", "nano2"]\n'
     paths.config.write_text(backend.format("sonnet", first) + backend.format("nano2", second) + ladder)
@@ -47,7 +48,7 @@ async def _turn(hub: Connection, folder: Path) -> tuple[list[SessionEvent], Sess
 async def test_a_pane_keeps_the_text_and_shows_the_switch(hub: Connection, paths: Paths, tmp_path: Path) -> None:
     """The line stands at its place while the answer streams, and is still there when the session is read again."""
     async with serve(stream(*chat(HALF, finish=None), Close)) as bad, serve(GOES_ON) as good:
-        await _ladder(hub, paths, bad.url, good.url)
+        await ladder_of_two(hub, paths, bad.url, good.url)
         events, held = await _turn(hub, tmp_path)
     last = events[-1]
     assert isinstance(last, TurnFinished), last
@@ -77,7 +78,7 @@ async def test_a_pane_keeps_the_text_and_shows_the_switch(hub: Connection, paths
 async def test_when_nobody_goes_on_what_had_arrived_is_kept(hub: Connection, paths: Paths, tmp_path: Path) -> None:
     """The turn has failed, and says so."""
     async with serve(stream(*chat(HALF, finish=None), Close), respond(500)) as bad, serve(respond(500)) as down:
-        await _ladder(hub, paths, bad.url, down.url)
+        await ladder_of_two(hub, paths, bad.url, down.url)
         events, held = await _turn(hub, tmp_path)
     last = events[-1]
     assert isinstance(last, TurnFailed)
@@ -97,7 +98,7 @@ async def test_what_stood_before_it_began_anew_is_kept_when_that_fails(
         serve(stream(*chat(HALF, finish=None), Close), respond(500)) as bad,
         serve(second, respond(500)) as worse,
     ):
-        await _ladder(hub, paths, bad.url, worse.url)
+        await ladder_of_two(hub, paths, bad.url, worse.url)
         events, held = await _turn(hub, tmp_path)
     last = events[-1]
     assert isinstance(last, TurnFailed), last
@@ -111,7 +112,7 @@ async def test_a_turn_that_is_stopped_behind_the_seam_keeps_both_parts(
     """And where they meet."""
     goes_on = stream(*chat(HALF[-40:], "time", finish=None), asyncio.Event())
     async with serve(stream(*chat(HALF, finish=None), Close)) as bad, serve(goes_on) as good:
-        await _ladder(hub, paths, bad.url, good.url)
+        await ladder_of_two(hub, paths, bad.url, good.url)
         given = (wire.Input(kind="stdin", label="standard input", text="def f(): pass"),)
         asking = await Asking.start(hub, wire.Ask(skill="explain-code", folder=str(tmp_path), inputs=given))
         async for event in asking.events():
@@ -130,7 +131,7 @@ async def test_a_command_prints_the_answer_once_and_tells_the_switch_beside_it(
     """Standard output is the answer, to the byte; a person who looks reads the switch on standard error."""
     bad_scripts = [stream(*chat(HALF, finish=None), Close)] * 2
     async with serve(*bad_scripts) as bad, serve(GOES_ON) as good:
-        await _ladder(hub, paths, bad.url, good.url)
+        await ladder_of_two(hub, paths, bad.url, good.url)
         look, terminal = os.openpty()
         out = await _command(tmp_path, terminal, "ask", "explain-code")
         os.close(terminal)
