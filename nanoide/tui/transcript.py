@@ -67,7 +67,7 @@ def consent(asked: ConsentAsked, width: int) -> list[Line]:
         ("price", "no price is known" if asked.cost_nano is None else f"at most {cost(asked.cost_nano)}"),
     ]
     if asked.over:
-        rows.append(("budget", f"{clean_line(asked.over)}: a yes goes over it"))
+        rows.append(("budget", f"{clean_line(asked.over)}; a yes allows it"))
     lines: list[Line] = [*wrapped("This would leave your machine", width, "alert"), ()]
     for name, value in rows:
         first, *more = wrapped(value, max(8, width - 10), "strong")
