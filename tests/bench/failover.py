@@ -21,6 +21,7 @@ FIRST_TOKEN = 1.0
 """Seconds: the limit of a silent primary."""
 
 TIMES = 21
+CALLERS = 8
 KINDS: tuple[Kind, ...] = ("openai", "anthropic")
 
 
@@ -49,6 +50,40 @@ async def _living(times: int) -> AsyncIterator[Figure]:
         alone = median(other for _, other in pairs)
         told = f"more than the fallback alone, {alone:.1f} ms; median of {times} pairs"
         yield Figure(f"dead primary, fallback's first token, {kind}", median(a - b for a, b in pairs), "ms", 50.0, told)
+
+        back = [await _regained(kind) for _ in range(min(times, 5))]
+        told = f"from the probe's arrival to another turn's answer, {CALLERS} asking all the time; worst of {len(back)}"
+        yield Figure(f"primary regained after its rest, {kind}", max(back), "s", 2.0, told)
+
+
+async def _regained(kind: Kind) -> float:
+    """Seconds from the arrival of the probe to the end of the first other answer by the same server."""
+    probed: list[float] = []
+
+    async def rests(voice: Voice) -> None:
+        voice.refuse(503, {}, "retry-after-ms: 200")
+
+    async def well(voice: Voice) -> None:
+        probed.append(time.perf_counter())
+        await answers(voice)
+
+    async with serving(kind, rests, well) as one, serving(kind, answers) as good:
+        first, first_table = backend(kind, "first", one.url)
+        second, second_table = backend(kind, "second", good.url)
+        rig = Rig(first, second, tables=[first_table, second_table], clock=time.monotonic)
+        answered: list[float] = []
+
+        async def caller() -> None:
+            while len(answered) < 2:
+                if (await rig.ask(QUESTION)).rungs[-1].backend == "first":
+                    answered.append(time.perf_counter())
+
+        try:
+            await rig.ask(QUESTION)
+            await asyncio.gather(*(caller() for _ in range(CALLERS)))
+        finally:
+            await rig.router.aclose()
+    return answered[1] - probed[0]
 
 
 async def _first_token(kind: Kind, primary: str | None, limits: Timeout) -> float:
