@@ -1,11 +1,19 @@
 import asyncio
+import re
 import threading
+from time import monotonic
 
 import pytest
+from msgspec.structs import replace
 
-from nanoide.core.chat import PRIORITIES, Priority
+from nanoide.backends.base import Health
+from nanoide.backends.scripted import Fail, Hang, ScriptedBackend
+from nanoide.core.chat import PRIORITIES, Message, Passed, Priority, Rung
+from nanoide.core.errors import NoBackend
 from nanoide.core.usage import Price
 from nanoide.routing.conditions import Conditions, Machine, Place, glance, order, spared
+from nanoide.settings import BackendTable, PriceTable, Timeout
+from tests.routing.rig import PROMPT, Rig
 
 DEAR = Place("dear", "remote", "model", Price(input=300, output=900))
 CHEAP = Place("cheap", "remote", "model", Price(input=30, output=90))
@@ -82,3 +90,93 @@ def test_this_machine_can_be_looked_at() -> None:
     conditions = glance()
     assert conditions.battery is None or 0.0 <= conditions.battery <= 100.0
     assert 0.0 <= conditions.cpu <= 100.0
+
+
+class Sleeper(ScriptedBackend):
+    """A model here that is not loaded yet, as `nano` is before anyone asked it."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__([text], name=name, health=Health(state="asleep"))
+        self.kind = "llama"
+
+
+def _priced(name: str, usd: str) -> BackendTable:
+    return BackendTable(
+        name=name,
+        kind="openai",
+        base_url="http://127.0.0.1:1",
+        model="m",
+        where="remote",
+        price=PriceTable(input=usd, output=usd),
+    )
+
+
+def _ladder(**fields: object) -> Rig:
+    """Dear, cheap and free, in this order."""
+    dear = ScriptedBackend(["dear"], name="dear", where="remote")
+    cheap = ScriptedBackend(["cheap"], name="cheap", where="remote")
+    tables = [_priced("dear", "9"), _priced("cheap", "1")]
+    return Rig(dear, cheap, Sleeper("nano", "free"), tables=tables, **fields)  # type: ignore[arg-type]
+
+
+async def test_ambient_work_climbs_from_the_free_rung_and_says_why() -> None:
+    """The attempt's reason is in the ledger; what a person waits for goes to the rung that the route names first."""
+    rig = _ladder()
+    answer = await rig.ask(replace(PROMPT, priority="ambient"))
+    assert answer.text == "free"
+    assert answer.rungs == [Rung("nano", "device", "model", "ambient work takes what costs nothing")]
+    assert rig.attempts[0].reason == "ambient work takes what costs nothing"
+    for priority in ("completion", "focused", "visible", "background"):
+        assert (await rig.ask(replace(PROMPT, priority=priority))).text == "dear"
+    assert (await rig.ask(replace(PROMPT, priority="ambient"), backend="dear")).text == "dear"
+
+
+async def test_on_a_low_battery_ambient_work_wakes_no_model_and_a_person_s_does() -> None:
+    """It takes the cheapest rung of those that are left, and says whom it passed over."""
+    rig = _ladder(conditions=LOW)
+    answer = await rig.ask(replace(PROMPT, priority="ambient"))
+    assert answer.text == "cheap"
+    assert answer.rungs[0].passed == (Passed("nano", "is not loaded, and the battery is at 12 %"),)
+    assert "nano: is not loaded, and the battery is at 12 %" in answer.rungs[0].reason
+    lonely = Rig(Sleeper("nano", "free"), conditions=LOW)
+    with pytest.raises(NoBackend, match="nano: is not loaded, and the battery is at 12 %"):
+        await lonely.ask(replace(PROMPT, priority="background"))
+    assert (await lonely.ask()).text == "free"
+    assert (await lonely.ask(replace(PROMPT, priority="background"), backend="nano")).text == "free"
+
+
+async def test_a_rung_that_is_slow_lately_is_told_as_slow_and_asked_all_the_same() -> None:
+    """The order is the person's; the figure is in the reason of the attempt."""
+    limits = Timeout(first_token=0.06)
+    table = BackendTable(name="a", kind="openai", base_url="http://127.0.0.1:1", model="m", timeout=limits)
+    rig = Rig(ScriptedBackend(*[[Hang()]] * 20, ["at last"], name="a"), tables=[table], clock=monotonic)
+    for _ in range(20):
+        rig.router.forgive("a", "first token")
+        with pytest.raises(NoBackend):
+            await rig.ask()
+    rig.router.forgive("a", "first token")
+    answer = await rig.ask()
+    assert answer.text == "at last"
+    assert answer.rungs[0].reason == "is slow: first token after up to 0.1 s"
+
+
+async def test_a_prompt_that_is_too_long_goes_to_a_longer_window_and_else_says_how_much_too_long() -> None:
+    """Not to one that is as short; the numbers are the server's or our own."""
+    too_long = Fail("context", "prompt is too long: 9001 tokens > 8192 maximum")
+    windows = {"a": 8_192, "b": 4_096, "c": 32_768}
+    tables = [
+        BackendTable(name=name, kind="openai", base_url="http://127.0.0.1:1", model="m", context=window)
+        for name, window in windows.items()
+    ]
+    rungs = [ScriptedBackend([too_long], name="a"), ScriptedBackend(["b"], name="b"), ScriptedBackend(["c"], name="c")]
+    rig = Rig(*rungs, tables=tables)
+    answer = await rig.ask()
+    assert answer.text == "c"
+    assert answer.rungs[1].passed == (Passed("b", "its window of 4,096 is no longer than the one that was too short"),)
+    short = Rig(*rungs[:2], tables=tables[:2])
+    long = replace(PROMPT, messages=(Message("user", "words and words " * 8_000),))
+    with pytest.raises(NoBackend, match="over its window of 8,192") as caught:
+        await short.ask(long)
+    assert re.fullmatch(
+        r"give it less: it has about \d\d,\d{3} tokens and 256 for the answer, the window 8,192", caught.value.hint
+    )
