@@ -253,7 +253,8 @@ async def test_with_nobody_else_whoever_broke_off_goes_on_itself_once() -> None:
     with pytest.raises(BackendError, match="a: the stream ended without its end"):
         await rig.ask()
     assert rig.outcomes == [("a", "cut"), ("a", "cut")]
-    rig = Rig(_model("a", [HALF, Fail("overloaded", "busy")], [HALF + REST], resumes=True))
+    busy = Fail("overloaded", "busy", retry_after=600.0)
+    rig = Rig(_model("a", [HALF, busy], [HALF + REST], resumes=True))
     with pytest.raises(BackendError, match="a: busy; nobody could go on: a: rests"):
         await rig.ask()
     assert rig.outcomes == [("a", "overloaded")]
