@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from textual.pilot import Pilot
 
+from nanoide import wire
 from nanoide.settings import UiTable
 from tests.tui.scenes import app_for, cockpit, ledger, skills
 from tests.tui.scripted_hub import ScriptedHub
@@ -42,7 +44,8 @@ def looks(snap_compare: Compare, home: Path) -> Callable[..., bool]:
                 await on.until(lambda: app.deck.pane is not None and app.deck.pane.composer.has_focus)
                 await on.until(lambda: "idle" in str(app.deck.pane and app.deck.pane.border_title))
             else:
-                await on.until(lambda: "nothing has left" in on.text())
+                await on.until(lambda: "nothing has left" in " ".join(on.text().split()))
+                await on.until(lambda: not hub.offers or "set up what was found" in on.text())
             for key in keys:
                 await on.press(key)
             if "u" in keys:
@@ -72,6 +75,27 @@ def test_the_other_screens(looks: Callable[..., bool], keys: tuple[str, ...]) ->
 def test_the_welcome(looks: Callable[..., bool]) -> None:
     """What works before there is any session."""
     assert looks(size=WIDE, scene=empty)
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_a_brownout_and_what_was_found(looks: Callable[..., bool], size: tuple[int, int]) -> None:
+    """Whose fault it is and when that is tried again; and what this machine offers."""
+
+    def short(hub: ScriptedHub) -> None:
+        hub.status = replace(
+            hub.status,
+            mode="degraded",
+            mode_reason="sonnet: no connection to api.example",
+            mode_backend="sonnet",
+            next_probe_s=12.0,
+        )
+        hub.offers = (
+            wire.Offer("ollama", "server", "Ollama at 127.0.0.1:11434", "qwen3:8b, llama3.2", "ollama", True),
+            wire.Offer("coder", "file", "coder-1b.gguf", "812 MB in /home/ada/models", "coder", False),
+            wire.Offer("anthropic", "key", "Anthropic", "its key is in ANTHROPIC_API_KEY", "anthropic", True),
+        )
+
+    assert looks(size=size, scene=short)
 
 
 def test_without_unicode(looks: Callable[..., bool]) -> None:
