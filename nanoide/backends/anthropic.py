@@ -155,6 +155,8 @@ class _Reader:
 
     async def _event(self) -> str:
         """The text in the next event; notes the end and the usage."""
+        if self._answer.kind == "application/json":
+            await self._raise_whole()
         event = await self._answer.next()
         if event is None:
             kind = self._answer.kind
@@ -186,6 +188,16 @@ class _Reader:
             case _:
                 pass  # pings, thinking, and what is yet to be invented
         return ""
+
+    async def _raise_whole(self) -> None:
+        """Raise what a whole JSON text says where a stream was asked for, when it says that something is wrong."""
+        body = await self._answer.whole()
+        try:
+            frame = self._decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        if frame.type == "error":
+            raise faults.in_stream(body, secret=self._secret)
 
     def _note(self, usage: _Usage | None) -> None:
         """Numbers are running totals: each that is told takes the place of the one before."""

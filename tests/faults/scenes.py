@@ -83,7 +83,7 @@ def _after() -> tuple[Scene, ...]:
         *(Scene(f"cut after {n} token{'s' * (n > 1)} (FIN)", _served(_after_tokens(n, _fin))) for n in (1, 10, 100)),
         *(Scene(f"cut after {n} token{'s' * (n > 1)} (RST)", _served(_after_tokens(n, _rst))) for n in (1, 10, 100)),
         Scene("stall in mid-stream", _served(_after_tokens(20, _hold)), idle),
-        Scene("stall past the limit for the whole", _served(_after_tokens(20, _hold)), replace(PATIENT, total=SHORT)),
+        Scene("stall past the limit for the whole", _served(_after_tokens(20, _hold)), replace(PATIENT, total=1.5)),
         Scene("keep-alives instead of more tokens", _served(_after_tokens(20, _beats)), idle),
         Scene("one byte at a time from mid-stream on", _served(_after_tokens(20, _slowly)), idle),
         Scene("ends in mid-stream, no terminator", _served(_after_tokens(20, _ends))),
