@@ -7,7 +7,6 @@ from nanoide import wire
 from nanoide.backends.discovery import Found
 from nanoide.core.errors import SkillError
 from nanoide.core.sanitize import clean_line
-from nanoide.hub import setup
 from nanoide.hub.bootstrap import model_path
 from nanoide.hub.workshop import Workshop
 from nanoide.paths import Paths, bundled_model
@@ -22,6 +21,8 @@ _BUILD = (
 
 async def checks(workshop: Workshop, folder: str = "") -> tuple[wire.Check, ...]:
     """One check a line, the essential ones first. Models are looked for below `folder` too."""
+    from nanoide.hub import setup  # seldom asked for, and not needed to start
+
     lines, seen = await asyncio.gather(workshop.rungs.router.probe(), setup.look(workshop, folder))
     found = [_database(workshop), _settings(workshop), _model()]
     found.extend(_rung(line, workshop.paths) for line in lines)

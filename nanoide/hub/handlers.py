@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from nanoide import wire
 from nanoide.core.errors import InputError, UnknownName
 from nanoide.core.events import SessionId
-from nanoide.hub import drill, examine, session_requests, setup, status
+from nanoide.hub import drill, examine, session_requests, status
 from nanoide.hub.broker import Subscriber
 from nanoide.hub.completing import check_position
 from nanoide.hub.workshop import Workshop
@@ -119,16 +119,22 @@ async def run_drill(workshop: Workshop, _: Subscriber, request: wire.Drill) -> w
 
 async def discover(workshop: Workshop, _: Subscriber, request: wire.Discover) -> wire.Discovered:
     """What this machine offers."""
+    from nanoide.hub import setup  # seldom asked for, and not needed to start
+
     return await setup.look(workshop, request.folder)
 
 
 async def plan_setup(workshop: Workshop, _: Subscriber, request: wire.PlanSetUp) -> wire.SetUpPlan:
     """The lines for what was found."""
+    from nanoide.hub import setup
+
     return await setup.plan(workshop, request.offers)
 
 
 async def set_up(workshop: Workshop, _: Subscriber, request: wire.SetUp) -> wire.Done:
     """Write them."""
+    from nanoide.hub import setup
+
     await setup.write(workshop, request)
     return wire.Done()
 
