@@ -74,6 +74,7 @@ async def _say(voice: Voice, tokens: list[str], *, told: bool = True) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(400)  # thousands of requests, on a machine that may be busy
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
 async def test_the_bill_is_the_servers_own_count(kind: Kind, tmp_path: Path) -> None:
     """Ten thousand turns, some refused, cut, cancelled or without usage: each request is one row, and as told."""
