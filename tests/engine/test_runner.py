@@ -117,6 +117,18 @@ def finish_one(runner: Runner, question: Job) -> str:
     return text
 
 
+def test_a_step_that_was_not_computed_teaches_nothing(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, failing: Callable[[Answers], None]
+) -> None:
+    """An answer that comes at once because nothing was done does not make rows look free."""
+    learnt = list[int]()
+    monkeypatch.setattr(runner._pace, "note", lambda rows, seconds: learnt.append(rows))
+    failing(lambda call, rows: 2 if call <= 3 else None)
+    assert finish_one(runner, job(1, prefix="numbers = [1, 2, 3, "))
+    assert learnt[0] > 20, "the prompt, once"
+    assert learnt[1:] == [1] * 11
+
+
 def test_an_aborted_step_is_taken_up_again(runner: Runner, failing: Callable[[Answers], None]) -> None:
     """After an abort the cache is asked what it holds, and the work goes on from there."""
     expected = finish_one(runner, job(1))
