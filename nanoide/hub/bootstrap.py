@@ -111,7 +111,9 @@ async def reload(workshop: Workshop) -> None:
         workshop.rungs = Rungs(settings=settings, backends=old.backends, router=old.router)
         return
     workshop.rungs = assemble(settings, workshop.paths, workshop.ledger, before=old, cutter=workshop.cutter)
-    workshop.turns.consents.withdraw(changed(old.settings, settings), "config.toml changed before you answered")
+    stale = changed(old.settings, settings)
+    old.router.customs.stale = stale  # turns under way go on here, and do not leave under a policy of before
+    workshop.turns.consents.withdraw(stale, "config.toml changed before you answered")
     kept = set(map(id, workshop.rungs.backends.values()))
     workshop.retired.extend(each for each in old.backends.values() if id(each) not in kept)
     log.info("config.toml was taken up")

@@ -112,6 +112,8 @@ class Purse:
         self._entries: list[_Entry] = []
         self._settled = 0
         """How many attempts have ended so far: what was counted before the last one may be counted wrongly."""
+        self._known: tuple[tuple[int, tuple[Ceiling, ...]], tuple[Level, ...]] | None = None
+        """The levels as they were read last: a status line asks for them every second."""
         self._told: set[tuple[str, datetime | None]] = set()
 
     @property
@@ -164,8 +166,14 @@ class Purse:
         ceilings = every_ceiling(self.budget, self._clock())
         if not ceilings:
             return ()
+        if self._known is not None and self._known[0] == (self._settled, ceilings):
+            return self._known[1]
+        settled = self._settled
         await self._written()
-        return tuple([Level(each.label, await self._used(each), each.nano, each.since) for each in ceilings])
+        levels = tuple([Level(each.label, await self._used(each), each.nano, each.since) for each in ceilings])
+        if settled == self._settled:
+            self._known = ((settled, ceilings), levels)
+        return levels
 
     async def notices(self, skill: str, attempts: Sequence[Attempt]) -> tuple[str, ...]:
         """What the person has to know after these attempts, each once: a budget at 80 %, a price not known."""

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from time import monotonic
 from types import TracebackType
 
@@ -95,6 +96,8 @@ class Customs:
         self.purse = purse
         self.cutter = cutter or Cutter()
         self.stays = stays or Stays().why
+        self.stale: Callable[[str], bool] = lambda _: False
+        """Backends about which config.toml says something else by now: nothing goes there any more from here."""
         self._held = held
         self._redactor: Redactor | None = None
         self._looked = 0.0
@@ -213,6 +216,8 @@ class Gate:
         decision = decide(prompt.egress, self.where)
         if decision == "refuse":
             return Held("local-only keeps this here", "policy", hint='allow it with egress = "ask" on the route')
+        if self.customs.stale(self.name):
+            return Held("config.toml changed meanwhile", "policy", hint="ask again")
         if prompt.files and (why := await self.customs.stays(prompt.files)):
             return Held(why, "policy", hint="ask a backend of this machine, or leave the file out")
         clean, hidden, count = await self.customs.examine(prompt)
@@ -310,10 +315,12 @@ async def _ask(departure: Departure, consent: Consent | None) -> Held | None:
 def what_leaves(prompt: Prompt) -> str:
     """The prompt in a few words, for the person to decide on."""
     sources = prompt.reflex.context.sources if prompt.reflex is not None else ()
-    labels = list(dict.fromkeys(source.label for source in sources if source.label))
+    labels = [source.label for source in sources if source.label] or [Path(file).name for file in prompt.files]
+    labels = list(dict.fromkeys(labels))
     if labels:
         more = f" and {len(labels) - 2} more" if len(labels) > 2 else ""
-        return ", ".join(labels[:2]) + more
+        said = " and the answer so far" if prompt.partial else ""
+        return ", ".join(labels[:2]) + more + said
     if prompt.fill is not None:
         return f"code around the cursor in {prompt.fill.path or 'a file'}"
     count = len(prompt.messages)

@@ -76,7 +76,7 @@ class Router:
         async def held() -> tuple[str, ...]:
             return await asyncio.to_thread(keys.held, secrets)  # a keyring may take its time
 
-        customs = Customs(audit=audit, purse=self.purse, held=held, cutter=cutter)
+        self.customs = customs = Customs(audit=audit, purse=self.purse, held=held, cutter=cutter)
         self._steps: dict[str, Step] = {}
         for name, backend in backends.items():
             table = tables.get(name)

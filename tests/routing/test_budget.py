@@ -200,12 +200,13 @@ async def test_what_was_reserved_becomes_what_it_cost(ledger: Ledger) -> None:
 async def test_a_person_who_stops_gives_back_what_was_reserved(ledger: Ledger) -> None:
     """A turn that is cancelled before anything was sent costs nothing."""
     hangs = asyncio.Event()
-    till = Till(ledger, Budget(day_usd="0.03"), [hangs, USED], ["a", USED])
+    till = Till(ledger, Budget(day_usd="0.03"), [hangs, "a", USED])
     task = asyncio.ensure_future(till.ask())
     await till.began.wait()
     assert await till.ask() == "here"
     task.cancel()
     await asyncio.wait([task])
+    hangs.set()
     assert await till.ask() == "far"
 
 

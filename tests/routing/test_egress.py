@@ -268,3 +268,14 @@ def test_a_person_reads_what_would_leave() -> None:
     assert what_leaves(given) == "staged diff, a.py and 1 more"
     assert what_leaves(Prompt(fill=Fill("", path="a.py"))) == "code around the cursor in a.py"
     assert what_leaves(Prompt(messages=(Message("user", ""),) * 3)) == "a conversation of 3 messages"
+    assert what_leaves(Prompt(files=("/p/a.py", "/p/b.py"), partial="so")) == "a.py, b.py and the answer so far"
+
+
+async def test_under_a_config_of_before_nothing_leaves_any_more() -> None:
+    """A turn that is under way while config.toml changes goes on here."""
+    border = Border()
+    border.gate.customs.stale = {"far"}.__contains__
+    held = await border.gate.clear(_prompt(), border.consent)
+    assert isinstance(held, Held)
+    assert (held.why, held.kind, held.hint) == ("config.toml changed meanwhile", "policy", "ask again")
+    assert border.happened == []
