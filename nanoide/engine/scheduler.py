@@ -130,6 +130,8 @@ class Scheduler:
         self._steps = 0
         self._fills = 0
         """Steps for a crowd since those who decode had one."""
+        self._filling = False
+        """The step that is being planned is for a crowd."""
 
     @property
     def running(self) -> int:
@@ -210,6 +212,7 @@ class Scheduler:
                 break
             self.preempt(self._lowest())
         self._steps += 1
+        self._fills = self._fills + 1 if self._filling else 0
         for each in self._running:
             each.passed += 1
         for rows in step:
@@ -229,7 +232,8 @@ class Scheduler:
             at = self._steps * DECODING % len(decoding)
             decoding = sorted(decoding[at:] + decoding[:at], key=lambda each: -each.passed)
         prefilling = [each for each in members if each.ahead > 1]
-        if self._crowded(sum(each.level == top for each in prefilling), len(decoding)):
+        self._filling = self._crowded(sum(each.level == top for each in prefilling), len(decoding))
+        if self._filling:
             decoding = []
         step = [Rows(each, len(each.tokens) - 1, 1) for each in decoding[: min(self._rows, DECODING)]]
         left = self._rows - len(step)
@@ -253,11 +257,7 @@ class Scheduler:
 
     def _crowded(self, prefilling: int, decoding: int) -> bool:
         """True when the next step is for a crowd that waits for its first token."""
-        self._fills += 1
-        if not decoding or prefilling < CROWD or prefilling * 4 < decoding or self._fills > FILLS:
-            self._fills = 0
-            return False
-        return True
+        return 0 < decoding <= 4 * prefilling and prefilling >= CROWD and self._fills < FILLS
 
     def _members(self) -> list[Sequence]:
         """Who shares the next step: the highest level, and those who waited long enough for it."""
