@@ -28,7 +28,7 @@ from nanoide.hub.turn import Turns
 from nanoide.hub.workshop import Workshop
 from nanoide.paths import Paths, bundled_model, bundled_skills
 from nanoide.routing.budget import Purse
-from nanoide.routing.cutter import Cutter
+from nanoide.routing.cutter import DRILL, Cutter
 from nanoide.routing.failover import Router
 from nanoide.routing.memory import Memory
 from nanoide.routing.modes import Spell
@@ -53,6 +53,9 @@ async def build(paths: Paths) -> Workshop:
         seq, sessions = await store.load()
         journal = Journal(store, broker, seq, sessions)
         cutter, started = Cutter(), now()
+        rungs = assemble(settings, paths, ledger, cutter=cutter)
+        for name in rungs.backends:
+            rungs.router.forgive(name, DRILL)  # a hub before this one was killed in the middle of a drill
         await _end_interrupted(journal, store, sessions)
         return Workshop(
             paths=paths,
@@ -70,7 +73,7 @@ async def build(paths: Paths) -> Workshop:
             journal=journal,
             turns=Turns(),
             completions=Completions(),
-            rungs=assemble(settings, paths, ledger, cutter=cutter),
+            rungs=rungs,
             started=started,
             spell=Spell(started),
             cutter=cutter,

@@ -1,6 +1,8 @@
 """A backend is cut off on purpose: the sessions go on, and it is back however the drill ends."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -147,3 +149,22 @@ async def test_a_hub_that_is_told_to_leave_does_not_wait_for_a_drill(paths: Path
         async with asyncio.timeout(20):
             (outcome,) = await asyncio.gather(drilling, return_exceptions=True)
     assert isinstance(outcome, wire.Drilled | HubError)
+
+
+async def test_a_hub_that_is_killed_in_a_drill_leaves_no_backend_shut(paths: Paths) -> None:
+    """Breakers outlive a hub, but not what a drill did to them."""
+    async with serve(stream(*chat("x"), "[DONE]")) as far, serve(stream(*chat("y"), "[DONE]")) as near:
+        write(paths, far, near)
+        async with await connect(paths, client="test") as hub:
+            drilling = asyncio.create_task(hub.call(wire.Drill(backend="far", seconds=600)))
+            for _ in range(3):
+                await answered(hub)
+            kept = paths.database.with_name("breakers.json")
+            await until(lambda: kept.exists() and b"drill" in kept.read_bytes())
+            pid = (await hub.call(wire.ReadStatus())).pid
+            os.kill(pid, signal.SIGKILL)
+            await asyncio.gather(drilling, return_exceptions=True)
+        async with await connect(paths, client="test") as hub:
+            status = await hub.call(wire.ReadStatus())
+            assert (status.mode, status.pid == pid) == ("full", False)
+            assert tried(await answered(hub)) == [("far", "ok", "")]

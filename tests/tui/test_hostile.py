@@ -90,9 +90,13 @@ async def test_hostile_text_is_harmless_in_the_welcome() -> None:
     def nothing_open(hub: ScriptedHub) -> None:
         hostile(hub)
         hub.sessions = {}
+        hub.offers = (wire.Offer(EVIL, "server", EVIL, EVIL, EVIL, True),)
 
     async with stage(scene=nothing_open) as on:
-        await on.until(lambda: "skills" in on.text())
+        await on.until(lambda: "what was found" in on.text())
+        harmless(on)
+        await on.press("o")
+        await on.until(lambda: "appended to" in on.text())
         harmless(on)
 
 
