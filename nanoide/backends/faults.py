@@ -95,7 +95,7 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, *, secret:
     after = retry_after(headers)
     if after is None and outcome in {"overloaded", "quota"}:
         after = exhausted(headers)
-    again = "" if after is None else f", again in {after:.0f} s" if after >= 1 else ", again in a moment"
+    again = "" if after is None else f", again in {after:.0f} s" if after >= 0.5 else ", again in a moment"
     ours: dict[Outcome, str] = {
         "auth": f"the key was refused ({status})",
         "quota": f"no credit or quota left ({status})",
