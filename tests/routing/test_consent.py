@@ -24,7 +24,7 @@ from nanoide.core.events import (
     TurnFinished,
 )
 from nanoide.paths import Paths
-from tests.backends.servers import Running, chat, serve, stream
+from tests.backends.servers import Close, Running, chat, serve, stream
 
 SECRET = "ghp_" + "a1B2" * 9
 
@@ -335,3 +335,42 @@ async def test_caps_of_a_session_are_refused_with_numbers(house: House) -> None:
     assert isinstance(last, TurnFailed)
     assert (last.error, last.message) == ("BudgetRefused", "this session has made 2 of 2 attempts")
     assert answered(await house.turn(house.ask(name="one", backend="reflex"))) == "reflex"
+
+
+async def test_a_reload_drops_no_reservation(paths: Paths, folder: Path) -> None:
+    """What a turn under way may cost counts under the new config as well, until it has ended."""
+    more = asyncio.Event()
+    used: dict[str, object] = {"prompt_tokens": 1, "completion_tokens": 1}
+    first, *rest = chat("from ", "afar", usage=used)
+    async with serve(stream(first, more, *rest, "[DONE]"), stream(first, *rest, "[DONE]")) as server:
+        paths.prepare()
+        budget = '[budget]\nday_usd = "1.00"'
+        paths.config.write_text(config(server, egress="remote", more=budget))
+        async with await connect(paths, client="test") as hub:
+            house = House(hub, paths, server, folder)
+            asking = await Asking.start(hub, house.ask())
+            async with asyncio.timeout(10):
+                while not server.requests:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await house.reload(config(server, egress="remote", more=f'{budget}\n[ui]\ntheme = "paper"'))
+            assert answered(await house.turn(house.ask())) == "reflex"
+            more.set()
+            assert answered([event async for event in asking.events()]) == "far"
+            assert answered(await house.turn(house.ask())) == "far"
+
+
+async def test_a_turn_under_way_does_not_leave_under_a_policy_of_before(house: House) -> None:
+    """What fails here after the config was narrowed is not asked elsewhere any more."""
+    cut = asyncio.Event()
+    async with serve(stream(cut, Close)) as near:
+        more = f'[[backend]]\nname = "near"\nkind = "openai"\nbase_url = "{near.url}"\nmodel = "m"\n'
+        wide = config(house.server, egress="remote", more=more).replace('["far"', '["near", "far"')
+        await house.reload(wide)
+        asking = await Asking.start(house.hub, house.ask())
+        async with asyncio.timeout(10):
+            while not near.requests:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await house.reload(wide.replace('egress = "remote"', 'egress = "local-only"'))
+        cut.set()
+        assert answered([event async for event in asking.events()]) == "reflex"
+    assert house.server.requests == []

@@ -25,6 +25,7 @@ from nanoide.core.events import (
 from nanoide.core.session import Session, apply, opened
 from nanoide.store.database import Database
 from nanoide.store.ledger import Ledger
+from nanoide.store.migrations import APPLICATION_ID, MIGRATIONS
 from nanoide.store.sessions import SessionStore
 from nanoide.store.sql import rows
 from nanoide.wire import ReadUsage
@@ -164,6 +165,25 @@ async def test_grants_last(store: SessionStore) -> None:
     assert await store.forget("file-query", "sonnet")
     assert not await store.forget("file-query", "sonnet")
     assert [each.skill for each in await store.grants()] == ["commit-message"]
+
+
+async def test_a_grant_of_before_hosts_were_kept_holds_no_more(tmp_path: Path) -> None:
+    """It said nothing of where the backend is: the person is asked again, and everything else is kept."""
+    path = tmp_path / "old.db"
+    connection = apsw.Connection(str(path))
+    rows(connection, MIGRATIONS[0])
+    rows(connection, f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1")
+    rows(connection, "INSERT INTO grants (skill, backend, at) VALUES ('file-query', 'sonnet', 5)")
+    connection.close()
+    database = await Database.open(path)
+    try:
+        store = SessionStore(database)
+        assert await store.grants() == ()
+        assert not await store.forget("file-query", "other")
+        await store.grant("file-query", "sonnet", "a.example")
+        assert [each.host for each in await store.grants()] == ["a.example"]
+    finally:
+        await database.aclose()
 
 
 async def test_a_text_that_is_no_unicode_is_refused(store: SessionStore) -> None:
