@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from nanoide.client.launch import connect
 from nanoide.paths import Paths
@@ -97,3 +98,25 @@ async def test_a_killed_hub_is_started_again_and_nothing_is_lost(paths: Paths, p
         assert pane is not None
         assert pane.session.turns[-1].asked == "refresh"
         assert pane.session.turns[-1].text
+
+
+@pytest.mark.long
+async def test_what_is_found_is_set_up_with_two_keys(paths: Paths, project: Path) -> None:
+    """The welcome offers it, the lines are shown and then written, and the welcome names the new backend."""
+    (project / "models").mkdir()
+    (project / "models" / "own.gguf").write_bytes(b"GGUF" + bytes(100))
+    async with running(paths, project) as (app, pilot):
+        await until(pilot, lambda: any(each.title == "own.gguf" for each in app.offers))
+        await pilot.press("o")
+        await until(pilot, lambda: len(app.screen_stack) == 2)
+        place = next(place for place, each in enumerate(app.offers) if each.title == "own.gguf")
+        await pilot.press(*["j"] * place)
+        if not app.offers[place].usual:
+            await pilot.press("space")
+        shown = app.screen.query_one("#setup-lines", Static)
+        await until(pilot, lambda: "own.gguf" in str(shown.content))
+        assert not paths.config.exists()
+        await pilot.press("enter")
+        await until(pilot, lambda: any(each.name == "own" for each in app.backends))
+        assert len(app.screen_stack) == 1
+        assert f'model = "{project / "models" / "own.gguf"}"' in paths.config.read_text()
