@@ -5,11 +5,12 @@ would hide most of an ordinary file.
 """
 
 import re
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Iterable, Iterator, Sequence
-from json import dumps
+from functools import cache
 from urllib.parse import quote
 
+import msgspec
 from msgspec.structs import replace
 
 from nanoide.core.chat import Message, Prompt
@@ -37,56 +38,60 @@ def _token(what: str, first: str, rest: str, anchors: str = "") -> Format:
     return _format(what, anchors or first, rf"{literal}(?:(?<!\w{literal})|(?<=\\[nrt]{literal})){rest}")
 
 
-FORMATS: tuple[Format, ...] = (
-    Format(
-        "private key",
-        ("-----BEGIN ",),
-        re.compile(
-            r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-            r"(?:(?:[^-]|-(?!----BEGIN)){0,16384}?-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-            r"|(?:[\s+\-|>]{0,8}[A-Za-z0-9+/=]{16,})*(?:[\s+\-|>]{0,8}[A-Za-z0-9+/=]{1,15}\Z)?)"
+@cache
+def formats() -> tuple[Format, ...]:
+    """Every known form. Made when the first prompt leaves: most never do, and thirty patterns take their time."""
+    return (
+        Format(
+            "private key",
+            ("-----BEGIN ",),
+            re.compile(
+                r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+                r"(?:(?:[^-]|-(?!----BEGIN)){0,16384}?-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+                r"|(?:[\s+\-|>]{0,8}[A-Za-z0-9+/=]{16,})*(?:[\s+\-|>]{0,8}[A-Za-z0-9+/=]{1,15}\Z)?)"
+            ),
         ),
-    ),
-    _token("AWS key", "A", r"(?:KI|SI|BI|CC)A[A-Z2-7]{16}\b", "AKIA ASIA ABIA ACCA"),
-    Format(
-        "AWS secret",
-        ("ecret_access_key", "ECRET_ACCESS_KEY", "ecretAccessKey"),
-        re.compile(
-            r"((?:ecret_access_key|ECRET_ACCESS_KEY|ecretAccessKey)[\"']?\s{0,4}[=:]\s{0,4}[\"']?)"
-            r"[A-Za-z0-9/+=]{40}"
+        _token("AWS key", "A", r"(?:KI|SI|BI|CC)A[A-Z2-7]{16}\b", "AKIA ASIA ABIA ACCA"),
+        Format(
+            "AWS secret",
+            ("ecret_access_key", "ECRET_ACCESS_KEY", "ecretAccessKey"),
+            re.compile(
+                r"((?:ecret_access_key|ECRET_ACCESS_KEY|ecretAccessKey)[\"']?\s{0,4}[=:]\s{0,4}[\"']?)"
+                r"[A-Za-z0-9/+=]{40}"
+            ),
         ),
-    ),
-    _token("GitHub token", "gh", r"[pousr]_[A-Za-z0-9]{36,255}", "ghp_ gho_ ghu_ ghs_ ghr_"),
-    _token("GitHub token", "github_pat_", r"[A-Za-z0-9_]{22,255}"),
-    _token("GitLab token", "gl", r"(?:pat|dt|rt)-[A-Za-z0-9_-]{20,}", "glpat- gldt- glrt-"),
-    _token("Anthropic key", "sk-ant-", r"[A-Za-z0-9_-]{16,}"),
-    _token("OpenAI key", "sk-", r"(?:(?:proj|svcacct|admin|or-v1)-[A-Za-z0-9_-]{20,}|[A-Za-z0-9]{20,})"),
-    _token("Groq key", "gsk_", r"[A-Za-z0-9]{40,}"),
-    _token("xAI key", "xai-", r"[A-Za-z0-9]{40,}"),
-    _token("Perplexity key", "pplx-", r"[A-Za-z0-9]{40,}"),
-    _token("Slack token", "xox", r"[abeoprs]-[A-Za-z0-9-]{10,}", "xox"),
-    _token("Slack token", "xapp-", r"[0-9]-[A-Za-z0-9-]{10,}"),
-    _format("Slack hook", "https://hooks.slack.com/", r"https://hooks\.slack\.com/services/[A-Za-z0-9/]{20,}"),
-    _token("Google key", "AIza", r"[0-9A-Za-z_-]{35}"),
-    _token("Google secret", "GOCSPX-", r"[0-9A-Za-z_-]{20,}"),
-    _token("Stripe key", "sk_", r"(?:live|test)_[A-Za-z0-9]{16,}", "sk_live_ sk_test_"),
-    _token("Stripe key", "rk_", r"(?:live|test)_[A-Za-z0-9]{16,}", "rk_live_ rk_test_"),
-    _token("npm token", "npm_", r"[A-Za-z0-9]{36}\b"),
-    _token("PyPI token", "pypi-AgE", r"[A-Za-z0-9_-]{50,}"),
-    _token("Hugging Face token", "hf_", r"[A-Za-z0-9]{30,}\b"),
-    _token("Docker token", "dckr_pat_", r"[A-Za-z0-9_-]{20,}"),
-    _token("DigitalOcean token", "do", r"[opr]_v1_[a-f0-9]{64}", "dop_v1_ doo_v1_ dor_v1_"),
-    _token("SendGrid key", "SG.", r"[A-Za-z0-9_-]{20,24}\.[A-Za-z0-9_-]{39,50}"),
-    _token("Vault token", "hvs.", r"[A-Za-z0-9_-]{24,}"),
-    _token("age key", "AGE-SECRET-KEY-1", r"[A-Z0-9]{58}"),
-    _token("JSON Web Token", "eyJ", r"[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}", ".eyJ"),
-    _format(
-        "authorization",
-        "uthorization",
-        r"(uthorization[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?:Bearer|Basic|[Tt]oken) )[A-Za-z0-9._~+/=-]{16,}",
-    ),
-    _format("password in an address", "://", r"(://[^\s:/@\"']{0,64}:)[^\s@/\"']{3,128}(?=@)"),
-)
+        _token("GitHub token", "gh", r"[pousr]_[A-Za-z0-9]{36,255}", "ghp_ gho_ ghu_ ghs_ ghr_"),
+        _token("GitHub token", "github_pat_", r"[A-Za-z0-9_]{22,255}"),
+        _token("GitLab token", "gl", r"(?:pat|dt|rt)-[A-Za-z0-9_-]{20,}", "glpat- gldt- glrt-"),
+        _token("Anthropic key", "sk-ant-", r"[A-Za-z0-9_-]{16,}"),
+        _token("OpenAI key", "sk-", r"(?:(?:proj|svcacct|admin|or-v1)-[A-Za-z0-9_-]{20,}|[A-Za-z0-9]{20,})"),
+        _token("Groq key", "gsk_", r"[A-Za-z0-9]{40,}"),
+        _token("xAI key", "xai-", r"[A-Za-z0-9]{40,}"),
+        _token("Perplexity key", "pplx-", r"[A-Za-z0-9]{40,}"),
+        _token("Slack token", "xox", r"[abeoprs]-[A-Za-z0-9-]{10,}", "xox"),
+        _token("Slack token", "xapp-", r"[0-9]-[A-Za-z0-9-]{10,}"),
+        _format("Slack hook", "https://hooks.slack.com/", r"https://hooks\.slack\.com/services/[A-Za-z0-9/]{20,}"),
+        _token("Google key", "AIza", r"[0-9A-Za-z_-]{35}"),
+        _token("Google secret", "GOCSPX-", r"[0-9A-Za-z_-]{20,}"),
+        _token("Stripe key", "sk_", r"(?:live|test)_[A-Za-z0-9]{16,}", "sk_live_ sk_test_"),
+        _token("Stripe key", "rk_", r"(?:live|test)_[A-Za-z0-9]{16,}", "rk_live_ rk_test_"),
+        _token("npm token", "npm_", r"[A-Za-z0-9]{36}\b"),
+        _token("PyPI token", "pypi-AgE", r"[A-Za-z0-9_-]{50,}"),
+        _token("Hugging Face token", "hf_", r"[A-Za-z0-9]{30,}\b"),
+        _token("Docker token", "dckr_pat_", r"[A-Za-z0-9_-]{20,}"),
+        _token("DigitalOcean token", "do", r"[opr]_v1_[a-f0-9]{64}", "dop_v1_ doo_v1_ dor_v1_"),
+        _token("SendGrid key", "SG.", r"[A-Za-z0-9_-]{20,24}\.[A-Za-z0-9_-]{39,50}"),
+        _token("Vault token", "hvs.", r"[A-Za-z0-9_-]{24,}"),
+        _token("age key", "AGE-SECRET-KEY-1", r"[A-Z0-9]{58}"),
+        _token("JSON Web Token", "eyJ", r"[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}", ".eyJ"),
+        _format(
+            "authorization",
+            "uthorization",
+            r"(uthorization[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?:Bearer|Basic|[Tt]oken) )[A-Za-z0-9._~+/=-]{16,}",
+        ),
+        _format("password in an address", "://", r"(://[^\s:/@\"']{0,64}:)[^\s@/\"']{3,128}(?=@)"),
+    )
+
 
 _END = re.compile(r"-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _BODY = re.compile(r"(?:(?:\n\r?|n\\(?:r\\)?)[A-Za-z0-9+/=]{4,}[ \t\-|>]{0,8})*")
@@ -106,7 +111,8 @@ class Redactor:
     """Takes secrets out of prompts. `held` are keys that are hidden wherever and however encoded they stand."""
 
     def __init__(self, held: Iterable[str] = ()) -> None:
-        keys = {key for key in held if len(key) >= _SHORTEST}
+        # A variable may hold bytes that are no text; they stand in no prompt.
+        keys = {key for key in held if len(key) >= _SHORTEST and key == key.encode(errors="replace").decode()}
         self._needles = tuple(sorted({form for key in keys for form in _forms(key)}))
         self._quoted = tuple((_longest_run(key), _percent(key)) for key in sorted(keys) if quote(key, safe="") != key)
 
@@ -169,15 +175,15 @@ class Redactor:
 def _forms(key: str) -> Iterator[str]:
     """The key as it stands in texts: as it is, in JSON and HTML, in hexadecimal, and within anything in base 64."""
     yield key
-    quoted = dumps(key)[1:-1]
+    quoted = msgspec.json.encode(key).decode()[1:-1]
     yield quoted
     yield quoted.replace("/", "\\/")
     yield key.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
-    data = key.encode(errors="replace")
+    data = key.encode()
     yield data.hex()
     yield data.hex().upper()
     for lead in range(3):  # where it begins within a group of three bytes
-        text = b64encode(bytes(lead) + data).decode()
+        text = b2a_base64(bytes(lead) + data, newline=False).decode()
         piece = text[(lead * 8 + 5) // 6 : (lead + len(data)) * 8 // 6]  # what the key alone decides
         yield piece
         yield piece.replace("+", "-").replace("/", "_")
@@ -187,7 +193,7 @@ def _percent(key: str) -> re.Pattern[str]:
     """The key with any of its characters as in an address: %2B for +, and + for a space."""
     parts: list[str] = []
     for char in key:
-        code = "".join(f"%{byte:02x}" for byte in char.encode(errors="replace"))
+        code = "".join(f"%{byte:02x}" for byte in char.encode())
         either = f"(?i:{code})"
         parts.append(f"(?:{re.escape(char)}|{either}{'|[+]' if char == ' ' else ''})")
     return re.compile("".join(parts))
@@ -228,7 +234,7 @@ def _without(texts: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[str
 
 def _known(text: str, counts: dict[str, int]) -> str:
     """`text` without what has one of the known forms."""
-    for each in FORMATS:
+    for each in formats():
         if any(anchor in text for anchor in each.anchors):
             keeps = r"\1" if each.pattern.groups else ""
             text, found = each.pattern.subn(f"{keeps}[hidden: {each.what}]", text)
@@ -252,7 +258,7 @@ def _across(left: str, right: str, counts: dict[str, int]) -> tuple[str, str]:
     """Both sides of a cursor, without a secret of a known form that it stands in."""
     near = left[-_ACROSS:] + right[:_ACROSS]
     middle = min(len(left), _ACROSS)
-    for each in FORMATS:
+    for each in formats():
         if not any(anchor in near for anchor in each.anchors):
             continue
         for found in each.pattern.finditer(near):

@@ -205,3 +205,8 @@ def test_nothing_is_lost_but_what_is_hidden() -> None:
     clean, hidden = redactor.text("x abcdefgh1234ijklmnop y abcdefgh1234 z")
     assert clean == "x [hidden: key] y [hidden: key] z"
     assert hidden == ("2 × key of this machine",)
+
+
+def test_a_variable_that_is_no_text_stops_nothing() -> None:
+    """Odd bytes in the environment come as lone surrogates; the other keys are hidden all the same."""
+    assert Redactor(["\udcff" * 20, "my-own-key-of-no-form"]).text("a my-own-key-of-no-form")[0] == "a [hidden: key]"
