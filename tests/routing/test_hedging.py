@@ -4,16 +4,18 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import aclosing
+from time import monotonic
 
 import pytest
 from msgspec.structs import replace
 
 from nanoide.backends.openai import OpenAIBackend
 from nanoide.backends.scripted import Fail, Pause, ScriptedBackend, Step
+from nanoide.core.chat import Attempt
 from nanoide.core.errors import BackendError, NoBackend
 from nanoide.core.policy import Tier, Where
 from nanoide.routing.latency import ENOUGH
-from nanoide.settings import BackendTable, Budget, PriceTable
+from nanoide.settings import BackendTable, Budget, PriceTable, Timeout
 from tests.backends.servers import Running, Script, chat, serve, stream
 from tests.routing.rig import PROMPT, Answer, Rig
 
@@ -236,3 +238,74 @@ async def test_a_thousand_turns_that_grow_ever_slower_ask_five_in_a_hundred_twic
     assert asked <= len(rig.attempts) <= 1_050, "one may be left before its request went out"
     assert sum(attempt.outcome == "ok" for attempt in rig.attempts) == 1_000
     assert one.finished + two.finished == asked
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_storm_of_turns_leaves_every_book_in_order(seed: int) -> None:
+    """Slow, busy, broken, cut and left at any moment: whole answers or an error, three models a turn, one row each."""
+    luck = random.Random(seed)
+
+    def script() -> list[Step]:
+        begin: list[Step] = [Pause(luck.choice([0.0, 0.0, 0.001, 0.01]))]
+        return [
+            *begin,
+            *luck.choice(
+                [
+                    ["an ", "answer"],
+                    ["an ", "answer"],
+                    ["an ", "answer"],
+                    [Fail("overloaded", "busy", retry_after=0.02)],
+                    [Fail("server_error", "broken")],
+                    ["an ", Fail("cut", "gone")],
+                ]
+            ),
+        ]
+
+    limits = Timeout(total=1.0)
+    tables = [
+        BackendTable(name=name, kind="openai", base_url="http://127.0.0.1:1", model="m", timeout=limits)
+        for name in ("one", "two", "three")
+    ]
+    rungs = [
+        ScriptedBackend(
+            *(QUICK if table.name == "one" else []),
+            *(script() for _ in range(1_000)),
+            name=table.name,
+            resumes=True,
+        )
+        for table in tables
+    ]
+    rig = Rig(*rungs, tables=tables, hedge=True, clock=monotonic)
+    await _warm(rig)
+    before = sum(len(each.prompts) for each in rungs)
+    ended: list[str] = []
+    booked: list[int] = []
+
+    async def turn(leaves: float | None) -> None:
+        answer, records = Answer(), list[Attempt]()
+        try:
+            async with asyncio.timeout(leaves), aclosing(rig.router.stream(PROMPT, record=records.append)) as chunks:
+                async for chunk in chunks:
+                    answer.add(chunk)
+        except TimeoutError:
+            ended.append("left")
+        except (NoBackend, BackendError) as error:
+            ended.append(type(error).__name__)
+        else:
+            ended.append(answer.text)
+        booked.append(len(records))
+        rig.attempts += records
+        assert sum(attempt.outcome == "ok" for attempt in records) <= 1
+
+    for _ in range(20):
+        for table in tables:
+            rig.router.forgive(table.name, "")
+        await asyncio.gather(*(turn(0.01 if luck.random() < 0.1 else None) for _ in range(20)))
+    assert set(ended) <= {"an answer", "left", "NoBackend", "BackendError"}
+    assert ended.count("an answer") > 200
+    assert max(booked) <= 3
+    assert any("was faster" in attempt.reason for attempt in rig.attempts), "some were hedged"
+    asked = sum(len(each.prompts) for each in rungs) - before
+    assert asked <= sum(booked)
+    assert sum(each.finished for each in rungs) == before + asked, "nothing streams on behind anybody's back"
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("ask ")]
