@@ -21,12 +21,17 @@ def standing(status: HubStatus, left_s: float | None, width: int, glyphs: Glyphs
         if width >= 140 and status.mode_reason:
             parts.append(fit(clean_line(status.mode_reason), 44))
         elif status.mode_backend:
-            parts.append(fit(clean_line(status.mode_backend), 16))
+            parts.append(fit(clean_line(status.mode_backend), 12 if width < 120 else 16))
         if left_s is not None:
             parts.append(_next(left_s, short=width < 120))
     elif status.mode == "local only" and width >= 140 and status.mode_reason:
         parts.append(fit(clean_line(status.mode_reason), 44))
     return Content.assemble((glyphs.modes[status.mode], "$accent"), f" {f' {glyphs.dot} '.join(parts)}")
+
+
+def room(width: int) -> int:
+    """How many columns the longest standing takes in a line of `width`: what stands before it must not need them."""
+    return 42 if width < 120 else 76 if width < 140 else 104
 
 
 def turned(before: HubStatus, after: HubStatus) -> str:

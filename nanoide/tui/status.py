@@ -10,7 +10,7 @@ from textual.widget import Widget
 
 from nanoide.core.sanitize import clean_line
 from nanoide.tui.prose import fit, width_of
-from nanoide.tui.standing import standing
+from nanoide.tui.standing import room, standing
 from nanoide.tui.wording import Glyphs, memory, money
 from nanoide.wire import HubStatus
 
@@ -67,19 +67,23 @@ class StatusBar(Widget):
     def render(self) -> RenderResult:
         """Place and mode on the left, figures on the right; figures that do not fit are left out, the least first."""
         width = self.size.width
-        left = Content.assemble((" nanoide", "$strong bold"), f"  {self._place}")
-        if self._branch:
-            left = Content.assemble(left, f"  {self._glyphs.branch} {self._branch}")
-        mode = self._mode(width)
-        if width_of(left.plain) + width_of(mode.plain) + 4 > width:
-            left = Content.assemble((fit(" nanoide", max(0, width - width_of(mode.plain) - 2)), "$strong bold"))
-        left = Content.assemble(left, "   " if width_of(left.plain) > 9 else "  ", mode)
+        left = Content.assemble(self._where(width - room(width)), self._mode(width))
         figures = self._figures()
         while figures and width_of(left.plain) + sum(width_of(each.plain) + 3 for _, each in figures) > width:
             figures.remove(min(figures, key=lambda each: each[0]))
         right = Content("   ").join([each for _, each in figures])
         gap = max(1, width - width_of(left.plain) - width_of(right.plain) - 1)
         return Content.assemble(left, " " * gap, right)
+
+    def _where(self, width: int) -> Content:
+        """Name, folder and branch, as much of it as goes into `width`: that is the same whatever the mode is."""
+        name, place = (" nanoide", "$strong bold"), f"  {self._place}"
+        branch = f"  {self._glyphs.branch} {self._branch}" if self._branch else ""
+        for parts in ((name, place, branch, "   "), (name, place, "   "), (name, "  ")):
+            whole = Content.assemble(*parts)
+            if width_of(whole.plain) <= width:
+                return whole
+        return Content(" ")
 
     def _mode(self, width: int) -> Content:
         """How the ladder stands, or what is wrong with the hub."""

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from nanoide import wire
-from nanoide.tui.standing import standing, turned
+from nanoide.tui.standing import room, standing, turned
 from nanoide.tui.wording import UNICODE
 from tests.tui.scripted_hub import NOW, ScriptedHub
 from tests.tui.stage import Stage, empty, stage
@@ -74,6 +74,14 @@ async def test_the_mode_has_a_place_of_its_own_and_counts_down() -> None:
         on.hub.say(replace(WELL, tokens_per_min=1))
         await on.until(lambda: "1 tok/min" in _line(on))
         assert on.app.hints.complaint == ""
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 119, 120, 139, 140, 200])
+def test_the_longest_standing_has_room(width: int) -> None:
+    """Whatever is wrong with whom, so that nothing before it has to give way."""
+    long = replace(SHORT, mode="reflex only", mode_reason="x" * 200, mode_backend="y" * 64)
+    for left in (None, 0.0, 99.0, 6_000.0):
+        assert len(standing(long, left, width, UNICODE).plain) <= room(width)
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80])
