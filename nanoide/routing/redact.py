@@ -83,7 +83,7 @@ def formats() -> tuple[Format, ...]:
         _token("SendGrid key", "SG.", r"[A-Za-z0-9_-]{20,24}\.[A-Za-z0-9_-]{39,50}"),
         _token("Vault token", "hvs.", r"[A-Za-z0-9_-]{24,}"),
         _token("age key", "AGE-SECRET-KEY-1", r"[A-Z0-9]{58}"),
-        _token("JSON Web Token", "eyJ", r"[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}", ".eyJ"),
+        _token("JSON Web Token", "eyJ", r"[A-Za-z0-9_-]{8,512}\.eyJ[A-Za-z0-9_-]{8,8192}\.[A-Za-z0-9_-]{8,}", ".eyJ"),
         _format(
             "authorization",
             "uthorization",

@@ -210,3 +210,14 @@ def test_nothing_is_lost_but_what_is_hidden() -> None:
 def test_a_variable_that_is_no_text_stops_nothing() -> None:
     """Odd bytes in the environment come as lone surrogates; the other keys are hidden all the same."""
     assert Redactor(["\udcff" * 20, "my-own-key-of-no-form"]).text("a my-own-key-of-no-form")[0] == "a [hidden: key]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["-eyJ" * 250_000 + ".eyJ", "-----BEGIN RSA PRIVATE KEY-----" * 30_000, ("+" * 8 + "A" * 15) * 40_000 + "-----END",
+     "://a:" * 200_000 + "@", "-----END RSA PRIVATE KEY-----" * 30_000],
+    ids=["tokens", "beginnings", "lines", "addresses", "ends"],
+)  # fmt: skip
+def test_a_hostile_text_does_not_hold_anybody_up(text: str) -> None:
+    """A megabyte of what secrets begin with is looked through in its length, not in its square."""
+    assert Redactor(["my-own-key-of-no-form"]).text(text + " my-own-key-of-no-form")[0].endswith("[hidden: key]")
