@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nanoide.routing.modes import Spell, Standing, standing
+from nanoide.routing.modes import Mode, Spell, Standing, standing
 from nanoide.wire import BackendLine
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -42,5 +42,6 @@ def test_a_mode_lasts_from_its_first_moment() -> None:
     """Seen again it is no younger; another one begins anew, also one that was there before."""
     spell = Spell(NOON)
     later = [NOON + timedelta(minutes=minutes) for minutes in range(5)]
-    noted = [spell.note(mode, at) for mode, at in zip(("full", "full", "degraded", "degraded", "full"), later, strict=True)]
+    modes: tuple[Mode, ...] = ("full", "full", "degraded", "degraded", "full")
+    noted = [spell.note(mode, at) for mode, at in zip(modes, later, strict=True)]
     assert noted == [NOON, NOON, later[2], later[2], later[4]]
