@@ -27,6 +27,8 @@ class Lines(httpcore2.AsyncNetworkBackend):
         self._made = 0
         self._trusted = 0
         """The number of the first connection that may be used again."""
+        self._making = set[asyncio.Task[asyncio.Transport]]()
+        """Connections on their way, those that nobody waits for any more included."""
 
     def doubt(self) -> None:
         """Trust no connection made so far: where one was closed in our absence, others were too."""
@@ -49,15 +51,35 @@ class Lines(httpcore2.AsyncNetworkBackend):
         loop = asyncio.get_running_loop()
         inbox = Inbox(loop=loop)
         protocol = asyncio.StreamReaderProtocol(inbox, loop=loop)
+        making = asyncio.create_task(_connect(protocol, host, port, timeout), name=f"connect {host}")
+        self._making.add(making)
+        making.add_done_callback(self._making.discard)
         try:
-            async with asyncio.timeout(timeout):
-                transport, _ = await loop.create_connection(lambda: protocol, host, port, happy_eyeballs_delay=_STAGGER)
+            transport = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # Were it cancelled just when it is connected, its socket would stay open.
+            making.add_done_callback(_abandon)
+            raise
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout from error
         except OSError as error:
             raise httpcore2.ConnectError(str(error)) from error
         number, self._made = self._made, self._made + 1
         return Line(inbox, asyncio.StreamWriter(transport, protocol, inbox, loop), self, number)
+
+
+async def _connect(
+    protocol: asyncio.StreamReaderProtocol, host: str, port: int, limit: float | None
+) -> asyncio.Transport:
+    async with asyncio.timeout(limit):
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(lambda: protocol, host, port, happy_eyeballs_delay=_STAGGER)
+        return transport
+
+
+def _abandon(making: asyncio.Task[asyncio.Transport]) -> None:
+    if not making.cancelled() and making.exception() is None:
+        making.result().abort()
 
 
 class Inbox(asyncio.StreamReader):

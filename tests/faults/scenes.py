@@ -172,8 +172,11 @@ async def _swallowing(kind: Kind, ear: Ear) -> AsyncGenerator[str]:
 async def _no_tls(kind: Kind, ear: Ear) -> AsyncGenerator[str]:
     """Speaks plain HTTP to whatever comes."""
 
-    def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.read(1000)
+            writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
+            await reader.read()  # what is not read when it closes is answered with a reset
         writer.close()
 
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from time import monotonic
 
 import pytest
 from msgspec.structs import replace
@@ -13,17 +16,22 @@ from msgspec.structs import replace
 from nanoide.core.chat import Attempt, Message, Text
 from nanoide.core.errors import NanoideError
 from nanoide.core.usage import Price, Usage, cost
+from nanoide.routing.hedge import FASTER
+from nanoide.settings import BackendTable
 from nanoide.store.database import Database
 from nanoide.store.ledger import Ledger
 from nanoide.wire import LedgerRow, ReadUsage
 from tests.faults.server import ANCHOR, Fault, Kind, Served, Voice, serving
-from tests.faults.stage import QUESTION, backend
+from tests.faults.stage import PRICE, QUESTION, backend
 from tests.routing.rig import Answer, Rig
 
 TURNS = 10_000
 AT_ONCE = 24
 BETWEEN = 0.5
 """Seconds that pass on the router's clock from turn to turn, so that a backend that rests comes back."""
+
+SLOW = 0.3
+"""Seconds that a slow server takes for its first token."""
 
 RESTS = 5.0
 """Likewise after a turn that nobody answered."""
@@ -34,8 +42,8 @@ def words(turn: str) -> tuple[str, ...]:
     return tuple(f"{turn}:{number} " for number in range(5 + int(turn) % 9))
 
 
-def plan(seed: int) -> Fault:
-    """A server that is well most of the time."""
+def plan(seed: int, ways: Mapping[str, int]) -> Fault:
+    """A server that answers in these ways, so often each."""
     dice = Random(seed)
 
     async def fault(voice: Voice) -> None:
@@ -44,7 +52,13 @@ def plan(seed: int) -> Fault:
         begun = next((each["content"] for each in asked if each["role"] == "assistant"), "")  # type: ignore[attr-defined]
         rest = "".join(words(turn)).removeprefix(begun)
         tokens = [*([begun[-ANCHOR:]] if begun else []), *(f"{word} " for word in rest.split())]
-        match dice.choices(("well", "untold", "refused", "off", "cut", "error"), (70, 8, 5, 5, 7, 5))[0]:
+        match dice.choices(list(ways), list(ways.values()))[0]:
+            case "slow":
+                voice.begin()
+                await voice.flush()
+                await asyncio.sleep(SLOW)
+                voice.say(*tokens)
+                voice.finish()
             case "well":
                 await _say(voice, tokens)
                 voice.finish()
@@ -73,76 +87,111 @@ async def _say(voice: Voice, tokens: list[str], *, told: bool = True) -> None:
         await asyncio.sleep(0)  # others may go on, and leave, in between
 
 
-@pytest.mark.long
-@pytest.mark.timeout(400)  # thousands of requests, on a machine that may be busy
-@pytest.mark.parametrize("kind", ["openai", "anthropic"])
-async def test_the_bill_is_the_servers_own_count(kind: Kind, tmp_path: Path) -> None:
-    """Ten thousand turns, some refused, cut, cancelled or without usage: each request is one row, and as told."""
-    dice = Random(4)
-    attempts: dict[tuple[str, str], list[Attempt]] = defaultdict(list)
-    texts: dict[str, str] = {}
-    came: Counter[str] = Counter()
+@dataclass
+class Season:
+    """Many turns over two servers, and both sides' books."""
 
-    async with serving(kind, plan(1)) as one, serving(kind, plan(2)) as two:
+    attempts: dict[tuple[str, str], list[Attempt]] = field(default_factory=lambda: defaultdict(list))
+    """By turn and backend."""
+    books: dict[str, dict[str, list[Served]]] = field(default_factory=dict)
+    """By backend and turn."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """Of the turns that ended well."""
+    came: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> list[Attempt]:
+        """All of them."""
+        return [attempt for each in self.attempts.values() for attempt in each]
+
+
+async def live(kind: Kind, ways: Mapping[str, int], turns: int, *, hedge: bool = False) -> Season:
+    """So many turns; one in ten is left by the person."""
+    dice = Random(4)
+    season = Season()
+    async with serving(kind, plan(1, ways)) as one, serving(kind, plan(2, ways)) as two:
         first, first_table = backend(kind, "first", one.url)
         second, second_table = backend(kind, "second", two.url)
-        rig = Rig(first, second, tables=[first_table, second_table])
-        turns = iter(range(TURNS // 2))
+        clock = monotonic if hedge else None  # a hedge is by the times that answers really take
+        rig = Rig(first, second, tables=[first_table, second_table], hedge=hedge, clock=clock)
+        numbers = iter(range(turns))
 
-        async def turn(number: int) -> None:
-            name = str(number)
-            rig.now += BETWEEN
-            leaves_after = dice.randrange(1, 6) if dice.random() < 0.1 else None
+        async def turn(name: str, leaves_after: int | None) -> None:
             prompt = replace(QUESTION, messages=(Message("user", f"What of {name}"),), priority="completion")
             answer, pieces = Answer(), 0
 
             def record(attempt: Attempt) -> None:
-                attempts[name, attempt.backend].append(attempt)
+                season.attempts[name, attempt.backend].append(attempt)
 
-            try:
-                async with aclosing(rig.router.stream(prompt, record=record)) as chunks:
-                    async for chunk in chunks:
-                        answer.add(chunk)
-                        pieces += isinstance(chunk, Text)
-                        if pieces == leaves_after:
-                            came["left"] += 1
-                            return
-            except NanoideError as error:
-                came[type(error).__name__] += 1
-                rig.now += RESTS  # nobody goes on asking while both of them rest
-                await asyncio.sleep(0.01)
-                return
-            came["done"] += 1
-            texts[name] = answer.text
+            async with aclosing(rig.router.stream(prompt, record=record)) as chunks:
+                async for chunk in chunks:
+                    answer.add(chunk)
+                    pieces += isinstance(chunk, Text)
+                    if pieces == leaves_after:
+                        season.came["left"] += 1
+                        return
+            season.came["done"] += 1
+            season.texts[name] = answer.text
 
         async def caller() -> None:
-            for number in turns:
-                await turn(number)
+            for number in numbers:
+                rig.now += BETWEEN
+                try:
+                    await turn(str(number), dice.randrange(1, 6) if dice.random() < 0.1 else None)
+                except NanoideError as error:
+                    season.came[type(error).__name__] += 1
+                    rig.now += RESTS  # nobody goes on asking while both of them rest
+                    await asyncio.sleep(0.01)
 
         try:
             await asyncio.gather(*(caller() for _ in range(AT_ONCE)))
         finally:
             await rig.router.aclose()
-        books = {"first": _by_turn(one.book), "second": _by_turn(two.book)}
+        season.books = {"first": _by_turn(one.book), "second": _by_turn(two.book)}
+    return season
 
-    assert {name: text for name, text in texts.items() if text != "".join(words(name))} == {}
-    assert came["done"] > TURNS // 4
-    assert came["left"] > 100
-    rows = [attempt for each in attempts.values() for attempt in each]
-    told = 0
-    price = first_table.prices()
+
+@pytest.mark.long
+@pytest.mark.timeout(400)  # thousands of requests, on a machine that may be busy
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+async def test_the_bill_is_the_servers_own_count(kind: Kind, tmp_path: Path) -> None:
+    """Ten thousand turns, some refused, cut, cancelled or without usage: each request is one row, and as told."""
+    ways = {"well": 70, "untold": 8, "refused": 5, "off": 5, "cut": 7, "error": 5}
+    season = await live(kind, ways, TURNS // 2)
+    assert season.came["done"] > TURNS // 4
+    assert season.came["left"] > 100
+    assert _compared(season) > TURNS // 4
+    await _book(season.rows, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+async def test_both_legs_of_a_hedge_are_billed(kind: Kind) -> None:
+    """A slow server and one that is asked beside it: whoever loses has its row too, and there are few of them."""
+    season = await live(kind, {"well": 93, "slow": 7}, TURNS // 10, hedge=True)
+    assert season.came["done"] > TURNS // 20
+    assert _compared(season) > TURNS // 20
+    hedged = [attempt for attempt in season.rows if attempt.reason.startswith(FASTER)]
+    assert hedged
+    assert len(season.rows) <= 1.05 * TURNS // 10
+
+
+def _compared(season: Season) -> int:
+    """Compare every row with its request, and every text; how many requests told what they used."""
+    assert {name: text for name, text in season.texts.items() if text != "".join(words(name))} == {}
+    told = requests = 0
+    price = BackendTable(name="", kind="openai", price=PRICE).prices()
     assert price is not None
-    for name, book in books.items():
-        for turn_name, served in book.items():
-            booked = attempts[turn_name, name]
-            assert len(booked) == len(served), (name, turn_name, booked, served)
-            for attempt, request in zip(booked, served, strict=True):
-                told += _agree(attempt, request, price)
-    assert told > TURNS // 4
-    requests = sum(len(served) for book in books.values() for served in book.values())
-    unsent = [each for each in rows if each.outcome == "cancelled" and not each.usage.output]
-    assert requests <= len(rows) <= requests + len(unsent), "every request is one row"
-    await _book(rows, tmp_path)
+    for name, book in season.books.items():
+        for turn, served in book.items():
+            booked = season.attempts[turn, name]
+            assert len(booked) == len(served), (name, turn, booked, served)
+            requests += len(served)
+            told += sum(_agree(attempt, request, price) for attempt, request in zip(booked, served, strict=True))
+    unsent = [each for each in season.rows if each.outcome == "cancelled" and not each.usage.output]
+    assert requests <= len(season.rows) <= requests + len(unsent), "every request is one row"
+    return told
 
 
 def _agree(attempt: Attempt, request: Served, price: Price) -> int:
@@ -156,7 +205,7 @@ def _agree(attempt: Attempt, request: Served, price: Price) -> int:
     if attempt.outcome != "cancelled" and request.read is not None:
         assert usage.estimated, attempt
         assert usage.input == request.read, "what was told before the answer counts"
-    elif attempt.ttft_ms is not None:
+    elif attempt.ttft_ms is not None or attempt.reason.startswith(FASTER):
         assert usage.estimated, attempt
     else:
         assert usage == Usage(), attempt
