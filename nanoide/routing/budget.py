@@ -212,7 +212,7 @@ class Purse:
             if not why:
                 return
             if settled == self._settled and not waiting:
-                hint = "open another session, or raise [budget.session] in config.toml; the reflex still answers"
+                hint = "open another session, or raise [budget.session] in config.toml; --backend reflex still answers"
                 raise BudgetRefused(why, hint=hint)
             await self._written()
 
