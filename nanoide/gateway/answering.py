@@ -17,9 +17,7 @@ from nanoide.core.errors import BackendError, NanoideError
 from nanoide.gateway.asked import Asked
 from nanoide.gateway.desk import Desk
 from nanoide.gateway.faults import Fault, fault_of
-
-STALL = 60.0
-"""Seconds for which a client may take nothing of what is sent to it."""
+from nanoide.gateway.limits import Limits
 
 NOTHING = wire.Generated(finish="stop", backend="", where="device", tier="model")
 """The end of an answer for which nobody was asked."""
@@ -43,15 +41,16 @@ class FaultAnswer(Response):
 class Answer(Response):
     """Asks when it is sent."""
 
-    def __init__(self, desk: Desk, asked: Asked) -> None:
+    def __init__(self, desk: Desk, asked: Asked, limits: Limits) -> None:
         super().__init__()
         self._desk = desk
         self._asked = asked
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Ask, tell, and stop as soon as the client goes away."""
         if self._asked.generate is None:
-            await _Telling(self._asked, send).end(NOTHING)
+            await _Telling(self._asked, send, self._limits.stall).end(NOTHING)
             return
         try:
             generating = Generating(await self._desk.link.reach(), self._asked.generate)
@@ -76,7 +75,7 @@ class Answer(Response):
             raise error
 
     async def _tell(self, generating: Generating, scope: Scope, receive: Receive, send: Send) -> None:
-        telling = _Telling(self._asked, send)
+        telling = _Telling(self._asked, send, self._limits.stall)
         try:
             while isinstance(piece := await generating.next(), wire.Piece):
                 self._note(piece)
@@ -103,12 +102,13 @@ class Answer(Response):
 class _Telling:
     """Sends one answer in its shape."""
 
-    def __init__(self, asked: Asked, send: Send) -> None:
+    def __init__(self, asked: Asked, send: Send, stall: float) -> None:
         self.begun = False
         """True once anything was sent: from here on nothing can be taken back."""
         self._shape = asked.shape
         self._stream = asked.stream
         self._send = send
+        self._stall = stall
         self._text: list[str] = []
 
     def restart(self, why: str) -> None:
@@ -144,7 +144,7 @@ class _Telling:
         await self._put(lines + after, kind=b"text/event-stream; charset=utf-8", more=more)
 
     async def _put(self, body: bytes, *, kind: bytes, more: bool) -> None:
-        async with asyncio.timeout(STALL):
+        async with asyncio.timeout(self._stall):
             if not self.begun:
                 self.begun = True
                 headers = [(b"content-type", kind), (b"cache-control", b"no-store")]

@@ -12,32 +12,27 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nanoide.core.errors import NanoideError
+from nanoide.core.errors import NanoideError, UnknownName
 from nanoide.gateway import asked, metrics
 from nanoide.gateway.answering import Answer, FaultAnswer
+from nanoide.gateway.asked import Asked
 from nanoide.gateway.desk import Desk
 from nanoide.gateway.faults import Fault, fault_of
 from nanoide.gateway.guard import Guard
+from nanoide.gateway.limits import Limits
 
-BODY_LIMIT = 8 * 1024 * 1024
-"""Bytes of a request."""
-
-BODY_TIME = 30.0
-"""Seconds that a request may take to come in."""
-
-SWALLOWED = 8 * BODY_LIMIT
-"""Bytes of a request that is too large which are read all the same: else its client never hears why."""
+MODELS = "/v1/models"
 
 
 class Gateway:
     """The whole application: guard, routes, counts."""
 
-    def __init__(self, desk: Desk, guard: Guard) -> None:
+    def __init__(self, desk: Desk, guard: Guard, limits: Limits) -> None:
         self._desk = desk
         self._guard = guard
-        routes = _routes(desk)
+        routes = _routes(desk, limits)
         self._known = {route.path for route in routes}
-        self._inner: ASGIApp = Starlette(
+        self._inner = Starlette(
             routes=routes,
             exception_handlers={
                 Fault: _fault,
@@ -47,6 +42,7 @@ class Gateway:
                 Exception: _internal,
             },
         )
+        self._inner.router.redirect_slashes = False  # there is one path to each thing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request and count it."""
@@ -63,30 +59,43 @@ class Gateway:
         self._desk.metrics.in_flight += 1
         try:
             refusal = self._guard.refusal(scope["path"], scope["headers"])
-            app = self._inner if refusal is None else FaultAnswer(refusal)
+            app: ASGIApp = self._inner if refusal is None else FaultAnswer(refusal)
             await app(scope, receive, watched)
         finally:
             self._desk.metrics.in_flight -= 1
-            endpoint = scope["path"] if scope["path"] in self._known else "other"
-            self._desk.metrics.request(endpoint, scope.get("outcome", outcome))
+            self._desk.metrics.request(self._endpoint(scope["path"]), scope.get("outcome", outcome))
+
+    def _endpoint(self, path: str) -> str:
+        """What it is counted as: one of a few names, whatever is asked for."""
+        if path.startswith(f"{MODELS}/"):
+            return MODELS
+        return path if path in self._known else "other"
 
 
-def _routes(desk: Desk) -> list[Route]:
+def _routes(desk: Desk, limits: Limits) -> list[Route]:
     """Paths and what stands behind them."""
 
+    def answer(asked: Asked) -> Response:
+        return Answer(desk, asked, limits)
+
     async def chat(request: Request) -> Response:
-        return Answer(desk, asked.chat(await _body(request), id=_id("chatcmpl"), created=int(time.time())))
+        return answer(asked.chat(await _body(request, limits), id=_id("chatcmpl"), created=int(time.time())))
 
     async def completion(request: Request) -> Response:
-        return Answer(desk, asked.completion(await _body(request), id=_id("cmpl"), created=int(time.time())))
+        return answer(asked.completion(await _body(request, limits), id=_id("cmpl"), created=int(time.time())))
 
     async def infill(request: Request) -> Response:
-        return Answer(desk, asked.infill(await _body(request)))
+        return answer(asked.infill(await _body(request, limits)))
 
     async def models(_: Request) -> Response:
+        return _json({"object": "list", "data": [_model(name) for name in await desk.models()]})
+
+    async def model(request: Request) -> Response:
+        name = request.path_params["id"]
         names = await desk.models()
-        lines = [{"id": name, "object": "model", "created": 0, "owned_by": "nanoide"} for name in names]
-        return _json({"object": "list", "data": lines})
+        if name not in names:
+            raise UnknownName.among("model", name, names)
+        return _json(_model(name))
 
     async def health(_: Request) -> Response:
         return _json({"status": "ok", "mode": await desk.mode()})
@@ -95,7 +104,8 @@ def _routes(desk: Desk) -> list[Route]:
         return Response(desk.metrics.text(), media_type=metrics.KIND)
 
     return [
-        Route("/v1/models", models, methods=["GET"]),
+        Route(MODELS, models, methods=["GET"]),
+        Route(f"{MODELS}/{{id:path}}", model, methods=["GET"]),
         Route("/v1/chat/completions", chat, methods=["POST"]),
         Route("/v1/completions", completion, methods=["POST"]),
         Route("/infill", infill, methods=["POST"]),
@@ -104,24 +114,34 @@ def _routes(desk: Desk) -> list[Route]:
     ]
 
 
-async def _body(request: Request) -> bytes:
-    """The body. Raises Fault when it is too large or too slow."""
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "nanoide"}
+
+
+async def _body(request: Request, limits: Limits) -> bytes:
+    """The body. Raises Fault when it is packed, too large or too slow."""
+    packed = [each for each in request.headers.getlist("content-encoding") if each.strip().lower() != "identity"]
+    if packed:
+        message = f"the content encoding {packed[0]!r} is not supported here: send the body as it is"
+        raise Fault(415, "unsupported_encoding", message, also={"accept-encoding": "identity"})
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(BODY_TIME):
+        async with asyncio.timeout(limits.arrival):
             async for part in request.stream():
                 size += len(part)
-                if size <= BODY_LIMIT:
+                if size <= limits.body:
                     parts.append(part)
                 else:
                     parts.clear()
-                if size > SWALLOWED:
+                if size > limits.swallowed:
                     break
     except TimeoutError as error:
-        raise Fault(408, "slow", f"the request was not there after {BODY_TIME:g} s") from error
-    if size > BODY_LIMIT:
-        raise Fault(413, "too_large", f"the request is over {BODY_LIMIT:,} bytes")
+        # Closed, else the rest could go on trickling in for as long as its client likes.
+        message = f"the request was not there after {limits.arrival:g} s"
+        raise Fault(408, "slow", message, also={"connection": "close"}) from error
+    if size > limits.body:
+        raise Fault(413, "too_large", f"the request is over {limits.body:,} bytes")
     return b"".join(parts)
 
 
@@ -146,7 +166,7 @@ def _nanoide(_: Request, error: Exception) -> Response:
 def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code, "http")
-    return FaultAnswer(Fault(error.status_code, code, error.detail))
+    return FaultAnswer(Fault(error.status_code, code, error.detail, also=error.headers))
 
 
 def _left(_: Request, __: Exception) -> Response:

@@ -1,6 +1,7 @@
 """What went wrong, as OpenAI's clients know it: a status, a code, and a sentence. Pure."""
 
 import math
+from collections.abc import Mapping
 
 from nanoide.core.errors import (
     BackendError,
@@ -23,7 +24,14 @@ class Fault(Exception):
     """An answer that is an error."""
 
     def __init__(
-        self, status: int, code: str, message: str, *, param: str | None = None, retry_after: float | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        also: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -33,6 +41,8 @@ class Fault(Exception):
         """The field of the request that is meant; None when it is none."""
         self.retry_after = retry_after
         """Seconds; None when it is not known."""
+        self.also = also or {}
+        """More headers, such as the methods that there are."""
 
     @property
     def body(self) -> dict[str, object]:
@@ -43,7 +53,7 @@ class Fault(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """Beyond those that every answer has."""
-        out: dict[str, str] = {}
+        out = dict(self.also)
         if self.retry_after is not None:
             out["retry-after"] = str(max(1, math.ceil(self.retry_after)))
         if self.status == 401:

@@ -17,6 +17,7 @@ from nanoide.gateway import token_file
 from nanoide.gateway.app import Gateway
 from nanoide.gateway.desk import Desk
 from nanoide.gateway.guard import Guard
+from nanoide.gateway.limits import Limits
 from nanoide.paths import Paths
 
 LOOPBACK = "127.0.0.1"
@@ -65,20 +66,11 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-class _Server(uvicorn.Server):
-    """Leaves the signals to us: we end at once and with exit code 0."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-
-async def _live(paths: Paths, listening: socket.socket, where: Path, token: str, say: Callable[[str], None]) -> None:
-    desk = Desk(paths)
-    port: int = listening.getsockname()[1]
-    server = _Server(
+def serving(gateway: Gateway) -> uvicorn.Server:
+    """The server for `gateway`; it is told where to listen when it starts."""
+    return _Server(
         uvicorn.Config(
-            Gateway(desk, Guard(port, token)),
+            gateway,
             http="h11",
             ws="none",
             loop="asyncio",
@@ -90,6 +82,20 @@ async def _live(paths: Paths, listening: socket.socket, where: Path, token: str,
             timeout_graceful_shutdown=GRACE,
         )
     )
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to us: we end at once and with exit code 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+async def _live(paths: Paths, listening: socket.socket, where: Path, token: str, say: Callable[[str], None]) -> None:
+    desk = Desk(paths)
+    port: int = listening.getsockname()[1]
+    server = serving(Gateway(desk, Guard(port, token), Limits()))
 
     def leave() -> None:
         server.should_exit = True
