@@ -119,6 +119,7 @@ async def _follow(connection: "Connection", asking: "Asking", request: Ask, *, a
     told = Telling(asking.asked.session)
     paper = None if as_json else _Paper()
     noted = set[str]()
+    waits = False
     questioner = Questioner(connection)
     async for event in asking.events():
         told.hear(event)
@@ -134,8 +135,9 @@ async def _follow(connection: "Connection", asking: "Asking", request: Ask, *, a
                     if went_on not in noted:
                         printer.note(went_on, below=paper is not None and paper.open)
                     noted.add(went_on)
-                else:
+                elif not waits or not event.reason.startswith("waits "):  # said once, not counted down line by line
                     printer.note(f"{event.backend}{reason}")
+                waits = event.reason.startswith("waits ")
             case TextArrived() if paper is not None and request.document is None:
                 paper.put(event.text, event.offset)
             case NoticeGiven() if paper is not None:

@@ -49,7 +49,8 @@ def best(hopes: Sequence[Hope], left: float) -> Hope | None:
 
 def told(hope: Hope) -> str:
     """What is waited for, as a phrase."""
-    because = f": {hope.reason}" if hope.reason else ""
+    reason = hope.reason.partition(", again in")[0]  # by now it is another time
+    because = f": {reason}" if reason else ""
     if not hope.rest:
         return f"waits for {hope.name}, which another turn tries{because}"
     return f"waits {max(1.0, hope.rest):.0f} s for {hope.name}{because}"

@@ -289,7 +289,7 @@ def _more() -> Iterator[tuple[str, Seen]]:
         "down, then back again, under 50 callers",
         Seen(
             sees="50 of 50 answers whole, exact",
-            why="waits for first, which another turn tries: overloaded (503), again in 1 s",
+            why="waits for first, which another turn tries: overloaded (503)",
             rung="first",
             attempts=("1 × first overloaded", "50 × first ok"),
             ledger=("51 rows, 1 probe",),
