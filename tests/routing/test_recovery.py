@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from nanoide.backends.keys import read_key
 from nanoide.backends.openai import OpenAIBackend
+from nanoide.backends.pool import Pool
 from nanoide.backends.scripted import Fail, Hang, ScriptedBackend
 from nanoide.core.chat import Prompt, Rung
 from nanoide.core.errors import NoBackend
@@ -201,6 +202,31 @@ async def test_what_a_server_says_of_its_allowance_keeps_everybody_away_until_th
         assert (await rig.ask()).text == "the last"
         assert len(server.requests) == 2
         await rig.router.aclose()
+
+
+async def test_a_replica_whose_allowance_is_used_up_leaves_its_pool_and_the_pool_goes_on() -> None:
+    """Only when the last one is out does the whole backend rest, until the first is back."""
+    whole = {"choices": [{"message": {"content": "one"}, "finish_reason": "stop"}]}
+    limits = ["x-ratelimit-remaining-requests: 0", "x-ratelimit-reset-requests: 90s"]
+    async with serve(respond(200, whole, limits)) as one, serve(respond(200, whole, limits)) as two:
+        table = BackendTable(name="farm", kind="openai", base_urls=(one.url, two.url), model="m")
+        pool = Pool(table, [OpenAIBackend(each, lambda: "") for each in table.replicas()])
+        rig = Rig(pool, tables=[table])
+        assert [(await rig.ask()).text for _ in range(2)] == ["one", "one"]
+        with pytest.raises(NoBackend, match=r"rests for (90|89) s after: its allowance is used up"):
+            await rig.ask()
+        assert (len(one.requests), len(two.requests)) == (1, 1)
+        await rig.router.aclose()
+
+
+async def test_a_probe_that_finds_a_backend_ready_unlocks_it() -> None:
+    """Someone may have mended the account and not the key: `nanoide backends` sees it."""
+    rig = Rig(ScriptedBackend([Fail("auth", "the key was refused (401)")], ["welcome back"], name="a"))
+    await _rest(rig)
+    with pytest.raises(NoBackend, match="a: waits for another key after: the key was refused"):
+        await rig.ask()
+    assert (await rig.router.probe())[0].breaker == "closed"
+    assert (await rig.ask()).text == "welcome back"
 
 
 async def test_a_rest_outlives_the_hub(tmp_path: Path) -> None:
