@@ -298,9 +298,8 @@ class CommandCenter(Actions):
 
     def _fit(self, width: int, height: int) -> None:
         root = self.screen
-        root.set_class(width < 150, "-medium")
-        root.set_class(width < 112, "-narrow")
-        root.set_class(width < 72, "-slim")
+        for columns, name in ((150, "-medium"), (112, "-narrow"), (72, "-slim")):
+            root.set_class(width < columns, name)
         root.set_class(height < 10, "-low")
         root.set_class(height < 6, "-flat")
         root.set_class(not self.rest.sidebar, "-no-sidebar")
@@ -373,13 +372,12 @@ def make(
         looks.choose(themes, settings.ui.theme)
     except SettingsError as error:
         raise SettingsError(f"{origin}: ui.theme: {error.message}", hint=error.hint) from error
-    keymap = keys.build(settings.ui.keys, origin)
     rest_file = paths.database.with_name("tui.json")
     kept: Rest = rests.load(rest_file)
     return CommandCenter(
         connect,
         ui=settings.ui,
-        keymap=keymap,
+        keymap=keys.build(settings.ui.keys, origin),
         themes=themes,
         theme=kept.theme if kept.theme in themes else settings.ui.theme,
         folder=folder,
