@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from nanoide import wire
-from nanoide.core.chat import Fill, Message
+from nanoide.core.chat import Fill, Message, Source
+from nanoide.core.ignore import is_secret
 from nanoide.core.value import Value
 from nanoide.gateway.faults import Fault
 from nanoide.gateway.shapes import ChatShape, FillShape, Shape, TextShape
@@ -106,6 +107,11 @@ class Completion(_Sampling):
     logprobs: int | None = None
 
 
+class _Extra(msgspec.Struct):
+    text: str
+    filename: str = ""
+
+
 class Infill(_Sampling):
     """The body of `/infill`."""
 
@@ -113,6 +119,7 @@ class Infill(_Sampling):
     input_suffix: str = ""
     prompt: str | None = None
     n_predict: int | None = None
+    input_extra: list[_Extra] | None = None
 
 
 def chat(body: bytes, *, id: str, created: int) -> Asked:
@@ -156,7 +163,8 @@ def infill(body: bytes) -> Asked:
         return Asked(None, FillShape(ask.model), bool(ask.stream))
     output = None if ask.n_predict is None or ask.n_predict < 0 else ask.n_predict
     fill = Fill(prefix=ask.input_prefix + (ask.prompt or ""), suffix=ask.input_suffix)
-    return Asked(_generate(ask, output, fill=fill), FillShape(ask.model), bool(ask.stream))
+    generate = _generate(ask, output, fill=fill, beside=_beside(ask.input_extra or ()))
+    return Asked(generate, FillShape(ask.model), bool(ask.stream))
 
 
 def _read(body: bytes, kind: type[_T]) -> _T:
@@ -182,6 +190,7 @@ def _generate(
     system: str = "",
     messages: tuple[Message, ...] = (),
     fill: Fill | None = None,
+    beside: tuple[Source, ...] = (),
     json_schema: str = "",
 ) -> wire.Generate:
     kind, name = _model(ask.model)
@@ -194,6 +203,7 @@ def _generate(
         system=system,
         messages=messages,
         fill=fill,
+        beside=beside,
         # A name that clients choose: as a hash it is of one length and says nothing about anybody.
         session="gateway-" + hashlib.sha256(session.encode()).hexdigest()[:16] if session else "",
         max_output=None if output is None else min(output, MOST_OUTPUT),
@@ -218,6 +228,15 @@ def _model(model: str | None) -> tuple[Literal["route", "backend", "skill"], str
         return kind, name
     message = f"unknown model {model!r}: there are route:NAME, backend:NAME and skill:NAME, see /v1/models"
     raise Fault(404, "model_not_found", message, param="model")
+
+
+def _beside(extras: Sequence[_Extra]) -> tuple[Source, ...]:
+    """Text of other files; nothing of one that holds secrets. The name is a label: nobody opens that file here."""
+    return tuple(
+        Source(kind="file", label=each.filename or "another file", text=each.text)
+        for each in extras
+        if each.text and not is_secret(each.filename)
+    )
 
 
 def _stop(stop: str | list[str] | None) -> tuple[str, ...] | None:

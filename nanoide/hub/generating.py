@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from nanoide import wire
 from nanoide.completion import request as completion
-from nanoide.core.chat import Attempt, Context, End, Fill, Prompt, Rung, Text
+from nanoide.core.chat import Attempt, Context, End, Fill, Prompt, Rung, Source, Text
 from nanoide.core.document import at_end
 from nanoide.core.errors import BackendError, Interrupted, NanoideError, NoBackend, UnknownName, UsageError
 from nanoide.core.policy import Egress, narrowest
@@ -208,7 +208,7 @@ async def _prepare(parts: Parts, ask: wire.Generate) -> tuple[Prompt, str]:
         egress = narrowest(policy, ask.egress)
         if ask.fill is not None:
             # A rung that chats or a reflex is told what a fill is as it is for an inline completion.
-            prompt = _filling(parts.library.find(completion.SKILL, ""), ask.fill, egress)
+            prompt = _filling(parts.library.find(completion.SKILL, ""), ask.fill, ask.beside, egress)
             prompt = replace(prompt, skill=PLAIN, stop=(), max_output=Prompt().max_output)
         else:
             prompt = Prompt(skill=PLAIN, system=ask.system, messages=ask.messages, max_output=CHAT_OUTPUT)
@@ -228,7 +228,7 @@ async def _of_skill(parts: Parts, skill: Skill, ask: wire.Generate, egress: Egre
     if ask.fill is not None:
         if skill.mode != "fill":
             raise UsageError(f"skill {skill.name!r} does not fill in", hint="ask it in a chat")
-        return _filling(skill, ask.fill, egress)
+        return _filling(skill, ask.fill, ask.beside, egress)
     first, last = ask.messages[0], ask.messages[-1]
     if MATERIAL & set(skill.context):
         text = last.text if len(ask.messages) > 1 else ""
@@ -245,9 +245,10 @@ async def _of_skill(parts: Parts, skill: Skill, ask: wire.Generate, egress: Egre
     return replace(prompt, system=system, messages=messages, reflex=reflex)
 
 
-def _filling(skill: Skill, fill: Fill, egress: Egress) -> Prompt:
+def _filling(skill: Skill, fill: Fill, beside: tuple[Source, ...], egress: Egress) -> Prompt:
     """What the skill would ask about the place between the two texts."""
     place = at_end(fill.path, fill.prefix, language=fill.language)
     document = replace(place, text=fill.prefix + fill.suffix)
-    prompt = build(skill, Context(document=document), (), session="", priority="completion", egress=egress)
+    context = Context(document=document, sources=beside)
+    prompt = build(skill, context, (), session="", priority="completion", egress=egress)
     return replace(prompt, fill=fill)

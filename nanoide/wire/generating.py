@@ -1,6 +1,6 @@
 """Answers without a session: asked by other programs, told in pieces, to the connection that asked and to it alone."""
 
-from nanoide.core.chat import Attempt, Fill, Finish, Message, Rung
+from nanoide.core.chat import Attempt, Fill, Finish, Message, Rung, Source
 from nanoide.core.policy import Egress, Tier, Where
 from nanoide.core.usage import Usage
 from nanoide.core.value import Value
@@ -45,6 +45,8 @@ class Generate(Request[Generated], frozen=True):
     messages: tuple[Message, ...] = ()
     fill: Fill | None = None
     """Either this or `messages` is set."""
+    beside: tuple[Source, ...] = ()
+    """From other files, nearest first: what a reflex may copy from to fill in. No model is told of it."""
     session: str = ""
     """Requests with the same one go to the same place, where their common beginning is known."""
     max_output: int | None = None

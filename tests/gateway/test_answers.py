@@ -139,6 +139,17 @@ async def test_infill_needs_no_model_and_warms_nothing_up(doors: House) -> None:
     assert len(doors.oracle.running.requests) == before
 
 
+async def test_infill_copies_from_other_files(doors: House) -> None:
+    """As an inline completion does; a model is not told of them."""
+    extra = [{"filename": "billing.py", "text": "total = compute_the_sum(invoice)\n"}]
+    body = {"model": "backend:reflex", "input_prefix": "other = compute_the_", "input_suffix": "\n"}
+    assert "sum(" not in str((await doors.curl("/infill", body=body)).object.get("content"))
+    said = await doors.curl("/infill", body={**body, "input_extra": extra})
+    assert str(said.object["content"]).startswith("sum(")
+    await doors.curl("/infill", body={**body, "model": "backend:ready", "input_extra": extra})
+    assert "compute_the_sum" not in json.dumps(doors.oracle.last)
+
+
 async def test_a_skill_is_asked_in_its_own_manner(doors: House) -> None:
     """The first message is the material of a skill that works on some; its ledger row says whose it is."""
     diff = "diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1 +1,2 @@\n x = 1\n+def token(): ...\n"

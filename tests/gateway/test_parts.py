@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanoide import wire
-from nanoide.core.chat import Attempt, Fill, Message
+from nanoide.core.chat import Attempt, Fill, Message, Source
 from nanoide.core.errors import ERRORS, BackendError, HubError, NanoideError, NoBackend, UsageError
 from nanoide.core.usage import Usage
 from nanoide.gateway import asked, token_file
@@ -166,6 +166,29 @@ def test_infill_joins_the_begun_line_to_what_stands_before_it() -> None:
     assert found.generate.fill == Fill(prefix="a\nb", suffix="c")
     assert found.generate.max_output is None
     assert found.shape == FillShape("route:default")
+
+
+def test_infill_takes_other_files_along_but_no_secrets() -> None:
+    """Under a label, not as a path; empty ones and files that hold keys are left out."""
+    extras = [
+        {"filename": "src/a.py", "text": "a = 1", "time": 7},
+        {"text": "b = 2"},
+        {"filename": "empty.py", "text": ""},
+        {"filename": "src/.env", "text": "KEY=x"},
+    ]
+    generate = asked.infill(json.dumps({"input_prefix": "x", "input_extra": extras}).encode()).generate
+    assert generate is not None
+    assert generate.beside == (Source("file", "src/a.py", "a = 1"), Source("file", "another file", "b = 2"))
+    assert {source.path for source in generate.beside} == {""}
+
+
+@pytest.mark.parametrize("extra", ["text", {"text": "x"}, [1], [{"filename": "a.py"}], [{"text": 1}]])
+def test_other_files_in_another_form_are_refused(extra: object) -> None:
+    """With the field."""
+    with pytest.raises(Fault) as raised:
+        asked.infill(json.dumps({"input_prefix": "x", "input_extra": extra}).encode())
+    assert raised.value.status == 400
+    assert (raised.value.param or "").startswith("input_extra")
 
 
 @pytest.mark.parametrize("prompt", [[1, 2, 3], ["a", "b"], [[1]], [], None])
