@@ -23,15 +23,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATHS = ("/v1/chat/completions", "/v1/completions", "/infill", "/v1/models")
 """The last one is asked by GET alone."""
 
-MODELS = (
-    "backend:ready",
-    "backend:reflex",
-    "route:default",
-    "route:falls",
-    "route:far",
-    "backend:narrow",
-    "backend:cut",
-)
+MODELS = ("backend:ready", "backend:reflex", "route:default", "route:falls", "route:far", "backend:narrow")
+"""None that breaks off: it would soon rest, and each chat wait for it."""
+
 OTHERS = ("skill:commit-message", "skill:inline-completion", "skill:nowhere", "gpt-4o", "route:", ":", "")
 
 TEXT = st.text(max_size=12) | st.sampled_from(["hi", "x = ", "\n\n", "\x00", "\N{GRINNING FACE}"])
