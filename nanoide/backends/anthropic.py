@@ -213,7 +213,7 @@ class _Reader:
         if self._usage.input_tokens is None:
             return None
         usage = self._whole(self._usage.input_tokens, self._usage.output_tokens or 0)
-        if self._finish is not None:
+        if self._finish is not None and not self._stops.reached:
             return usage
         ours = estimate(self._prompt, "".join(self._said), fill=False)
         return replace(usage, output=max(usage.output, ours.output), estimated=True)

@@ -1,10 +1,11 @@
 """What every backend can do. A rung of the ladder, a pool and the router itself all look like this."""
 
 from collections.abc import AsyncIterator
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from nanoide.core.chat import Chunk, Prompt
 from nanoide.core.policy import Tier, Where
+from nanoide.core.usage import Usage
 from nanoide.core.value import Value
 
 
@@ -97,4 +98,34 @@ class Backend(Protocol):
 
     async def aclose(self) -> None:
         """End what it started: connections, processes."""
+        ...
+
+
+class Call(Protocol):
+    """One prompt on its way to one server. Either `stream` is read, or it is given up with `drop`."""
+
+    @property
+    def host(self) -> str:
+        """Whom exactly this prompt is sent to; empty on this device."""
+        ...
+
+    def stream(self) -> AsyncIterator[Chunk]:
+        """See `Backend.stream`. Once."""
+        ...
+
+    def told(self) -> Usage | None:
+        """The usage as far as the server has told it, however the stream ended; None when it has not."""
+        ...
+
+    def drop(self) -> None:
+        """It is not sent after all."""
+        ...
+
+
+@runtime_checkable
+class Calls(Protocol):
+    """A backend that knows before it sends where a prompt goes, and in mid-answer what it has used."""
+
+    def call(self, prompt: Prompt) -> Call:
+        """Make ready to answer `prompt`; nothing is sent yet. Raises BackendError when nobody can be asked."""
         ...

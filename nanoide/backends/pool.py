@@ -18,6 +18,7 @@ from nanoide.backends.remote import HttpBackend
 from nanoide.core.chat import Chunk, End, Prompt
 from nanoide.core.errors import BackendError, Outcome
 from nanoide.core.policy import Tier, Where
+from nanoide.core.usage import Usage
 from nanoide.settings import BackendTable, Timeout
 
 _BUSIER = 2
@@ -120,14 +121,21 @@ class Pool:
         """True when every replica does: nobody knows yet which one it will be."""
         return all(each.backend.resumes(prompt) for each in self._replicas)
 
+    def call(self, prompt: Prompt) -> "_Call":
+        """Choose the replica, and keep a place there. Raises BackendError at once when all are out."""
+        return _Call(self._choose(prompt), prompt, self._ask)
+
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Chunk, None]:
         """Ask one replica, and give on what comes. Raises BackendError at once when all are out."""
-        replica = self._choose(prompt)
-        trial = replica.out
+        async with aclosing(self.call(prompt).stream()) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _ask(self, call: "_Call") -> AsyncGenerator[Chunk, None]:
+        replica, trial = call.replica, call.trial
         limit, waits = self._limits.first_token, self._clock()
-        replica.running += 1
         try:
-            async with aclosing(replica.backend.stream(prompt)) as chunks:
+            async with aclosing(call.inner.stream()) as chunks:
                 async for chunk in chunks:
                     if isinstance(chunk, End) and (trial or not replica.out):
                         replica.well()  # an answer from before its rest does not end the rest
@@ -146,9 +154,7 @@ class Pool:
                 self._strike(replica, "timeout", f"silent for {waited:.1f} s", None, trial=trial)
             raise
         finally:
-            replica.running -= 1
-            if trial:
-                replica.trying = False
+            call.drop()
 
     def health(self) -> Health:
         """Ready while one replica is in the pool; says who is not, and why."""
@@ -261,6 +267,38 @@ class Pool:
     def _soonest(self, now: float) -> float:
         """Seconds until the first replica may be tried."""
         return max(0.1, min((each.until or now) - now for each in self._replicas))
+
+
+class _Call:
+    """One prompt to the replica that was chosen for it: see `base.Call`."""
+
+    def __init__(
+        self, replica: _Replica, prompt: Prompt, ask: Callable[["_Call"], AsyncGenerator[Chunk, None]]
+    ) -> None:
+        self.replica = replica
+        self.trial = replica.out
+        """It finds out whether the replica is back."""
+        self.inner = replica.backend.call(prompt)
+        self.host = self.inner.host
+        self._ask = ask
+        self._held = True
+        replica.running += 1
+
+    def stream(self) -> AsyncGenerator[Chunk, None]:
+        """Ask it, and give on what comes."""
+        return self._ask(self)
+
+    def told(self) -> Usage | None:
+        """The replica's own."""
+        return self.inner.told()
+
+    def drop(self) -> None:
+        """Free the place that was kept; once."""
+        if self._held:
+            self._held = False
+            self.replica.running -= 1
+            if self.trial:
+                self.replica.trying = False
 
 
 def _told(replica: _Replica) -> str:

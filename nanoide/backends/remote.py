@@ -70,11 +70,20 @@ class HttpBackend(ABC):
     async def _begin(self, prompt: Prompt, secret: str) -> tuple[Answer, Reader]:
         """Send `prompt`; the answer under way, and what reads it."""
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[Chunk, None]:
+    def call(self, prompt: Prompt) -> "HttpCall":
+        """Nothing is held before it is sent."""
+        return HttpCall(self, prompt)
+
+    def stream(self, prompt: Prompt) -> AsyncGenerator[Chunk, None]:
         """Ask, and give on what comes."""
+        return self.call(prompt).stream()
+
+    async def answer(self, prompt: Prompt, begun: Callable[[Reader], None]) -> AsyncGenerator[Chunk, None]:
+        """Ask, and give on what comes; `begun` gets who reads it."""
         self._running += 1
         try:
             answer, reader = await self._begin(prompt, await self._secret())
+            begun(reader)
             async with answer:
                 try:
                     while not isinstance(chunk := await reader.next(), End):
@@ -123,3 +132,27 @@ class HttpBackend(ABC):
     async def _secret(self) -> str:
         """The key; one that is not at hand is looked up in a thread, for a keyring may take its time."""
         return self._key() if self._key_at_hand else await asyncio.to_thread(self._key)
+
+
+class HttpCall:
+    """One prompt to one HTTP server: see `base.Call`."""
+
+    def __init__(self, backend: HttpBackend, prompt: Prompt) -> None:
+        self.host = backend.host
+        self._backend = backend
+        self._prompt = prompt
+        self._reader: Reader | None = None
+
+    def stream(self) -> AsyncGenerator[Chunk, None]:
+        """Ask, and give on what comes."""
+        return self._backend.answer(self._prompt, self._begun)
+
+    def told(self) -> Usage | None:
+        """None as well before the answer begins."""
+        return None if self._reader is None else self._reader.told()
+
+    def drop(self) -> None:
+        """Nothing was held."""
+
+    def _begun(self, reader: Reader) -> None:
+        self._reader = reader

@@ -127,7 +127,7 @@ class Try:
                 error.outcome,
                 leave.prompt,
                 end=error.end if isinstance(error, _Judged) else None,
-                told=error.usage,
+                told=error.usage or leave.told(),
                 reason=why,
                 retry_after=error.retry_after,
                 part=error.part,
@@ -141,11 +141,11 @@ class Try:
                 hint=error.hint,
             ) from error
         except (asyncio.CancelledError, GeneratorExit):
-            self._end("cancelled", leave.prompt, reason=self.left or "stopped")
+            self._end("cancelled", leave.prompt, told=leave.told(), reason=self.left or "stopped")
             raise
         except BaseException as error:
             # No backend should raise anything else; whatever it is, the attempt is in the ledger.
-            self._end("crashed", leave.prompt, reason=type(error).__name__)
+            self._end("crashed", leave.prompt, told=leave.told(), reason=type(error).__name__)
             raise
         self._end("ok", leave.prompt, end=end, reason=self.rung.reason)
         if self._texts or self.rung.tier == "model":

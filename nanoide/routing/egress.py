@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from nanoide import tokens
-from nanoide.backends.base import Backend, Health
+from nanoide.backends.base import Backend, Call, Calls, Health
 from nanoide.core.chat import Attempt, Chunk, Prompt
 from nanoide.core.errors import BudgetRefused, PolicyRefused
 from nanoide.core.events import ConsentChoice
@@ -136,6 +136,8 @@ class Pass:
         self.prompt = prompt
         self.hidden = hidden
         self.used = False
+        self.call: Call | None = None
+        """How it was sent; None before, and for a backend that knows nothing more of it than its stream."""
         self._reservation = reservation
 
     def __enter__(self) -> "Pass":
@@ -145,6 +147,10 @@ class Pass:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.give_back()
+
+    def told(self) -> Usage | None:
+        """What the prompt used, as far as the server has told it; None when it has not."""
+        return None if self.call is None else self.call.told()
 
     def give_back(self) -> None:
         """What was reserved is free again, unless an attempt has cost it."""
@@ -275,20 +281,34 @@ class Gate:
             raise PolicyRefused(f"{self.name}: nothing leaves without a pass of its own")
         leave.used = True
         self.customs.cutter.check(self.name)  # before the audit: what is cut off gets nothing
-        if self.where != "device":
-            await self.customs.audit(
-                EgressLine(
-                    at=datetime.now(UTC).isoformat(),
-                    backend=self.name,
-                    host=self._backend.host,
-                    where=self.where,
-                    session=leave.prompt.session,
-                    skill=leave.prompt.skill,
-                    bytes=size(leave.prompt),
-                    hidden=leave.hidden,
-                )
+        if not isinstance(self._backend, Calls):
+            await self._audit(leave, self._backend.host)
+            return self.customs.cutter.through(self.name, self._backend.stream(leave.prompt))
+        leave.call = call = self._backend.call(leave.prompt)
+        try:
+            await self._audit(leave, call.host)
+            self.customs.cutter.check(self.name)  # it may have been cut off while that was written
+        except BaseException:
+            call.drop()
+            raise
+        return self.customs.cutter.through(self.name, call.stream())
+
+    async def _audit(self, leave: Pass, host: str) -> None:
+        """Write down what is about to leave for `host`; on this device nothing does."""
+        if self.where == "device":
+            return
+        await self.customs.audit(
+            EgressLine(
+                at=datetime.now(UTC).isoformat(),
+                backend=self.name,
+                host=host,
+                where=self.where,
+                session=leave.prompt.session,
+                skill=leave.prompt.skill,
+                bytes=size(leave.prompt),
+                hidden=leave.hidden,
             )
-        return self.customs.cutter.through(self.name, self._backend.stream(leave.prompt))
+        )
 
 
 def _cut_off(health: Health) -> Health:

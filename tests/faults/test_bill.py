@@ -202,13 +202,16 @@ def _agree(attempt: Attempt, request: Served, price: Price) -> int:
         assert attempt.cost_nano == cost(usage, price)
         return 1
     assert attempt.cost_nano == cost(usage, price)
-    if attempt.outcome != "cancelled" and request.read is not None:
+    if attempt.outcome == "cancelled" and usage != Usage() and not usage.estimated:
+        assert request.told == (usage.input, usage.output), "cancelled when all was told"
+    elif request.read is not None and (attempt.outcome != "cancelled" or attempt.ttft_ms is not None):
         assert usage.estimated, attempt
         assert usage.input == request.read, "what was told before the answer counts"
     elif attempt.ttft_ms is not None or attempt.reason.startswith(FASTER):
         assert usage.estimated, attempt
     else:
-        assert usage == Usage(), attempt
+        # Left before the first token: what the server told until then counts, when it was heard.
+        assert usage == Usage() or usage.input == request.read, attempt
     return 0
 
 
