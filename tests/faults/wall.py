@@ -128,9 +128,9 @@ def _before(kind: Kind) -> Iterator[tuple[str, Seen]]:
 BROKE = "the connection broke in mid-answer"
 
 
-def _leg(kind: Kind, output: int, *, told: bool = True) -> str:
+def _leg(kind: Kind, output: int) -> str:
     """The row of a first leg that broke off: our own count, with what it read where that was told."""
-    read = 10 if kind == "anthropic" and told else 7
+    read = 10 if kind == "anthropic" else 7
     return f"first ~{read}+{output} ${(read + 5 * output) / 1e6:.6f}"
 
 
