@@ -85,12 +85,8 @@ class HttpBackend(ABC):
             answer, reader = await self._begin(prompt, await self._secret())
             begun(reader)
             async with answer:
-                try:
-                    while not isinstance(chunk := await reader.next(), End):
-                        yield chunk
-                except BackendError as error:
-                    error.usage = reader.told()
-                    raise
+                while not isinstance(chunk := await reader.next(), End):
+                    yield chunk
             # Whoever reads may stop at the end and not come back: all is done before it is given out.
             self._trouble = ""
             rest = faults.exhausted(answer.headers)

@@ -23,8 +23,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import ClassVar, Literal
 
-from nanoide.core.usage import Usage
-
 Outcome = Literal[
     "ok",
     "connect_error",
@@ -145,8 +143,6 @@ class BackendError(NanoideError):
         """Seconds after which the backend wants to be asked again; None when it did not say."""
         self.part = part
         """Only a part of the backend failed (a replica of a pool) and has left: the rest can be asked at once."""
-        self.usage: Usage | None = None
-        """What the backend had told of its usage before it failed; None when nothing."""
 
 
 class SkillError(NanoideError):

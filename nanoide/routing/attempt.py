@@ -127,7 +127,7 @@ class Try:
                 error.outcome,
                 leave.prompt,
                 end=error.end if isinstance(error, _Judged) else None,
-                told=error.usage or leave.told(),
+                told=leave.told(),
                 reason=why,
                 retry_after=error.retry_after,
                 part=error.part,
