@@ -31,6 +31,7 @@ from nanoide.core.usage import Usage
 from nanoide.wire import HubStatus
 from tests.backends.servers import chat, serve, stream
 from tests.cli.conftest import Said, Shell
+from tests.routing.two_servers import config
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 ONE, TURN = SessionId("s1"), TurnId("t1")
@@ -125,29 +126,9 @@ def test_the_standing_in_one_line() -> None:
     assert standing(HubStatus(mode="degraded", next_probe_s=0.0), NOON) == "degraded · tried again by the next question"
 
 
-CONFIG = """
-[[backend]]
-name = "near"
-kind = "openai"
-base_url = "{near}"
-model = "m"
-
-[[backend]]
-name = "far"
-kind = "openai"
-base_url = "{far}"
-where = "lan"
-model = "m"
-
-[route.default]
-ladder = {ladder}
-egress = "remote"
-"""
-
-
 def configure(shell: Shell, far: str, near: str, ladder: list[str]) -> None:
     """Two servers; the far one is what a drill cuts."""
-    (shell.home / "config.toml").write_text(CONFIG.format(far=far, near=near, ladder=json.dumps(ladder)))
+    (shell.home / "config.toml").write_text(config(far=far, near=near, ladder=ladder))
 
 
 async def run(shell: Shell, *words: str) -> Said:

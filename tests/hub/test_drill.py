@@ -15,25 +15,7 @@ from nanoide.core.errors import HubError, UnknownName, UsageError
 from nanoide.core.events import AttemptEnded, SessionEvent, TurnFinished, TurnStarted
 from nanoide.paths import Paths
 from tests.backends.servers import Running, chat, serve, stream
-
-CONFIG = """
-[[backend]]
-name = "near"
-kind = "openai"
-base_url = "{near}"
-model = "m"
-
-[[backend]]
-name = "far"
-kind = "openai"
-base_url = "{far}"
-where = "lan"
-model = "m"
-
-[route.default]
-ladder = ["far", "near", "reflex"]
-egress = "remote"
-"""
+from tests.routing.two_servers import config
 
 GIVEN = (wire.Input(kind="stdin", label="a", text="def a(): ..."),)
 
@@ -41,7 +23,7 @@ GIVEN = (wire.Input(kind="stdin", label="a", text="def a(): ..."),)
 def write(paths: Paths, far: Running, near: Running) -> None:
     """Two servers on the default ladder."""
     paths.prepare()
-    paths.config.write_text(CONFIG.format(far=far.url, near=near.url))
+    paths.config.write_text(config(far=far.url, near=near.url))
 
 
 async def answered(connection: Connection) -> list[SessionEvent]:
